@@ -34,7 +34,7 @@ if [ ! -e "tests/fuzz/fuzz_$name.c" ]; then
 	exit 2
 fi
 [ -f "$BUILD/build.ninja" ] || CC=clang meson setup "$BUILD" -Db_sanitize=address,undefined \
-	-Db_lundef=false -Dwerror=false -Dfuzz=true >&2
+	-Db_lundef=false -Dc_args=-fsanitize=fuzzer-no-link >&2
 ninja -C "$BUILD" --quiet "tests/fuzz/libfuzz_$name" >&2
 mkdir -p "$BUILD/corpus/$name" "tests/fuzz/corpus/$name"
 exec "$BUILD/tests/fuzz/libfuzz_$name" -max_total_time="$seconds" -print_final_stats=1 \
