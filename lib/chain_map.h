@@ -96,5 +96,8 @@ int map_chain_position(const struct map_chain *c, uint32_t server, const struct 
 
 /* A name a volume or server may have: 1..max-1 of [A-Za-z0-9._-], not starting with '.' or '-'. */
 bool name_is_valid(const char *name, size_t max_bytes);
+/* A text field of @cap bytes from outside: ends with NUL, no control characters in front of it (it
+ * may be logged), nothing hidden behind it. */
+bool text_is_clean(const char *text, size_t cap);
 
 #endif

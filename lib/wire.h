@@ -139,7 +139,8 @@ struct wire_dup {
 static_assert(sizeof(struct wire_dup) == 24, "wire format");
 
 enum wire_req_kind {
-	REQ_WRITE = 1,      /* offset, len multiples of 512; crcs when both are of 4096 */
+	REQ_WRITE = 1,      /* offset, len multiples of 512, touching at most OP_BLOCKS_MAX blocks;
+			     * crcs when both are of 4096 */
 	REQ_UNMAP = 2,      /* multiples of 4096 */
 	REQ_WRITE_SAME = 3, /* multiples of 4096; data = one block, crcs[0] not seeded */
 	REQ_CAW = 4,        /* multiples of 512, <= 8 blocks; data = compare bytes then write bytes */
@@ -185,9 +186,11 @@ struct wire_read { /* hdr: chain, epoch, tag */
 static_assert(sizeof(struct wire_read) == 40, "wire format");
 
 struct wire_read_reply { /* hdr: chain, epoch, tag, commit; data = blocks, or the bitmap */
-	int32_t status; /* 0, -EAGAIN (R3 not reached, or overload), -ESTALE, -EBADMSG, -ENOENT */
+	int32_t status; /* 0, -EAGAIN (R3 not reached, or overload), -ESTALE, -EBADMSG, -ENOENT;
+			 * when not 0 there are no crcs and no data */
 	uint32_t block, blocks;
-	uint32_t crcs_n; /* READ_DATA: one per block, absent blocks included (crc_block_zero) */
+	uint32_t crcs_n; /* READ_DATA: one per block, absent blocks included (crc_block_zero).
+			  * READ_PRESENT: 0, and data is a bitmap of (blocks + 7) / 8 bytes */
 };
 static_assert(sizeof(struct wire_read_reply) == 16, "wire format");
 
@@ -297,12 +300,16 @@ const char *wire_role_name(unsigned role);
 MUST_CHECK int wire_hdr_check(const struct wire_hdr *h, const char **ret_why);
 
 struct frame;
+/* The CRCs alone: meta, and data if flagged. 0 or -EBADMSG. For a receiver that does not know the
+ * sender's role yet. */
+MUST_CHECK int wire_crc_check(const struct frame *f, const char **ret_why);
 /* The rest, once meta (and data) are in: meta CRC, data CRC if flagged, body fields, counts against
  * lengths, NUL termination, reserved zero, and that @sender may send it. -EBADMSG for a CRC, -EPROTO
  * otherwise, -EPERM for the role. Seeded block CRCs are left to wire_blocks_check(). */
 MUST_CHECK int wire_frame_check(const struct frame *f, enum wire_role sender, const char **ret_why);
 
-/* Fill magic, version, lengths and CRCs of an outgoing frame. Called by env when sending. */
+/* Fill magic, version, lengths and CRCs of an outgoing frame. Sets WIRE_F_DATA_CRC when there is data
+ * that no block CRCs in meta cover. Called by env when sending; repeating it changes nothing. */
 void wire_frame_seal(struct frame *f);
 
 /* Check @n whole blocks at @data against seeded @crcs. Returns the index of the first that differs,
