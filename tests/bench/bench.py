@@ -165,7 +165,7 @@ class Bench:
             return []
         rows = []
         for name, pattern in (("nbd_write_4k_qd32_iops", "randwrite"), ("nbd_read_4k_qd32_iops", "randread")):
-            fio = (f"fio --name={name} --ioengine=nbd --uri=$uri --rw={pattern} --bs=4k --iodepth=32 "
+            fio = (f"fio --name={name} --ioengine=nbd --uri=\"$uri\" --rw={pattern} --bs=4k --iodepth=32 "
                    f"--refill_buffers --time_based --runtime={self.seconds} --output-format=json")
             done = subprocess.run(["nbdkit", "-U", "-", str(plugin), f"volume={VOLUME}",
                                    f"cfg={self.cluster.cfg}", "--run", fio], stdin=subprocess.DEVNULL,
