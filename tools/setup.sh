@@ -127,12 +127,14 @@ cannot_have() {
 	fi
 }
 
+quiet=
 case ${1:-} in
 -h | --help)
 	usage
 	exit 0
 	;;
 --check-bare) exec "$ROOT/tools/check-bare.sh" ;;
+--quiet) quiet=yes ;; # what ./dev does before every build
 '') ;;
 *)
 	usage >&2
@@ -148,4 +150,4 @@ if ! tcmu_present; then
 the source package 'tcmu'. handler_chain.so is left out of the build; the rest works"
 fi
 [ -z "$changed" ] || cannot_have
-say "ready"
+[ -n "$quiet" ] || say "ready"

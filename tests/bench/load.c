@@ -50,7 +50,7 @@ struct load {
 
 	/* The library's thread only, once started: */
 	uint64_t end_ns, next, random;
-	uint64_t bad; /* blocks with wrong content, operations with an error */
+	uint64_t bad;  /* blocks with wrong content, operations with an error */
 	uint8_t *busy; /* one flag per range: in flight */
 	struct slot slot[DEPTH_MAX];
 	struct measure m;
@@ -76,8 +76,9 @@ static void check_read(struct slot *s)
 		uint64_t block = first_block(s) + i;
 		uint32_t version = l->version[block];
 
-		if (version && measure_verify(data + i * MEASURE_BLOCK_BYTES,
-					      (struct block_stamp){.block = block, .version = version}))
+		if (version &&
+		    measure_verify(data + i * MEASURE_BLOCK_BYTES,
+				   (struct block_stamp){.block = block, .version = version}))
 			continue;
 		if (l->bad++ < 8)
 			fprintf(stderr, "load: block %llu is not what was written (version %u)\n",
@@ -236,13 +237,17 @@ static void usage(int status)
 
 static void parse(struct load *l, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"cfg", required_argument, NULL, 'c'},      {"volume", required_argument, NULL, 'v'},
-		{"versions", required_argument, NULL, 'V'}, {"op", required_argument, NULL, 'o'},
-		{"block", required_argument, NULL, 'b'},    {"depth", required_argument, NULL, 'd'},
-		{"seconds", required_argument, NULL, 't'},  {"seq", no_argument, NULL, 'q'},
-		{"min-bytes", required_argument, NULL, 'm'}, {"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0}};
+	static const struct option options[] = {{"cfg", required_argument, NULL, 'c'},
+						{"volume", required_argument, NULL, 'v'},
+						{"versions", required_argument, NULL, 'V'},
+						{"op", required_argument, NULL, 'o'},
+						{"block", required_argument, NULL, 'b'},
+						{"depth", required_argument, NULL, 'd'},
+						{"seconds", required_argument, NULL, 't'},
+						{"seq", no_argument, NULL, 'q'},
+						{"min-bytes", required_argument, NULL, 'm'},
+						{"help", no_argument, NULL, 'h'},
+						{NULL, 0, NULL, 0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {

@@ -89,9 +89,9 @@ void measure_print(const struct measure *m, const char *extra)
 	printf("{\"ops\": %llu, \"seconds\": %.3f, \"mean_us\": %.2f, \"p50_us\": %.1f, "
 	       "\"p99_us\": %.1f, \"max_us\": %.1f, \"iops\": %.1f, \"mbs\": %.2f%s}\n",
 	       (unsigned long long)m->ops, seconds, (double)m->sum_ns / ops * 1e-3,
-	       (double)measure_quantile_ns(m, 0.5) * 1e-3, (double)measure_quantile_ns(m, 0.99) * 1e-3,
-	       (double)m->max_ns * 1e-3, (double)m->ops / seconds, (double)m->bytes / seconds * 1e-6,
-	       extra);
+	       (double)measure_quantile_ns(m, 0.5) * 1e-3,
+	       (double)measure_quantile_ns(m, 0.99) * 1e-3, (double)m->max_ns * 1e-3,
+	       (double)m->ops / seconds, (double)m->bytes / seconds * 1e-6, extra);
 	fflush(stdout);
 }
 

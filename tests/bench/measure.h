@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* measure - what the bench programs share: clock, random numbers, a latency histogram, stamps, JSON.
+/* measure - what the bench programs share: clock, random numbers, a latency histogram, stamps,
+ * JSON.
  *
  * Histogram: 16 buckets per power of two of nanoseconds, so that a percentile is within 6 %; the
  * mean is exact. Stamps: a block's content is a function of its number and version alone and does

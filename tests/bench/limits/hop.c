@@ -14,9 +14,9 @@
 enum tag { TAG_REQUEST, TAG_ANSWER, TAG_DISK, TAG_SEND };
 
 struct hop_slot {
-	uint8_t *message;  /* header; the payload behind it is 4 KiB aligned */
-	uint32_t wants;    /* own disk and successors that have not answered */
-	uint32_t sends;    /* of this buffer, not completed: until then it is not free */
+	uint8_t *message; /* header; the payload behind it is 4 KiB aligned */
+	uint32_t wants;   /* own disk and successors that have not answered */
+	uint32_t sends;   /* of this buffer, not completed: until then it is not free */
 };
 
 struct hop {
@@ -62,7 +62,8 @@ static void receive_answer(struct hop *h, uint32_t down)
 {
 	struct io_uring_sqe *sqe = sqe_of(h);
 
-	io_uring_prep_recv(sqe, h->config.down[down], &h->answer[down], HOP_HEADER_BYTES, MSG_WAITALL);
+	io_uring_prep_recv(sqe, h->config.down[down], &h->answer[down], HOP_HEADER_BYTES,
+			   MSG_WAITALL);
 	tagged(sqe, TAG_ANSWER, down);
 }
 
@@ -81,7 +82,8 @@ static void write_slot(struct hop *h, uint32_t slot)
 	uint64_t blocks = h->config.disk_bytes / HOP_PAYLOAD_BYTES;
 
 	io_uring_prep_write(sqe, h->config.disk, h->slot[slot].message + HOP_HEADER_BYTES,
-			    HOP_PAYLOAD_BYTES, measure_random(&h->random) % blocks * HOP_PAYLOAD_BYTES);
+			    HOP_PAYLOAD_BYTES,
+			    measure_random(&h->random) % blocks * HOP_PAYLOAD_BYTES);
 	sqe->rw_flags = RWF_DSYNC;
 	tagged(sqe, TAG_DISK, slot);
 }
@@ -180,7 +182,8 @@ void hop_run(const struct hop_config *config)
 
 		if (res < 0 && res != -EINTR)
 			measure_die("io_uring_submit_and_wait", -res);
-		io_uring_for_each_cqe(&hop.ring, head, cqe) {
+		io_uring_for_each_cqe(&hop.ring, head, cqe)
+		{
 			seen++;
 			on_completion(&hop, (enum tag)(cqe->user_data >> 32),
 				      (uint32_t)cqe->user_data, cqe->res);

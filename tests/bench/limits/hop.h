@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* hop - one process of the limit program: takes requests, passes them on, writes meanwhile, answers.
+/* hop - one process of the limit program: takes requests, passes them on, writes meanwhile,
+ * answers.
  *
  * A request is HOP_HEADER_BYTES and the payload; an answer is the header alone, with the same slot
  * number. A hop answers when its own durable write (if it has a disk) and the answers of all its
@@ -23,13 +24,13 @@ struct hop_header {
 };
 
 struct hop_config {
-	int up;                      /* connection to the predecessor or the client */
+	int up; /* connection to the predecessor or the client */
 	uint32_t down_n;
-	int down[HOP_DOWN_MAX];      /* connections to successors */
-	int disk;                    /* O_DIRECT file, or -1: no write */
+	int down[HOP_DOWN_MAX]; /* connections to successors */
+	int disk;               /* O_DIRECT file, or -1: no write */
 	uint64_t disk_bytes;
-	uint32_t payload_bytes;      /* 0 or HOP_PAYLOAD_BYTES */
-	uint64_t seed;               /* of the write offsets; not 0 */
+	uint32_t payload_bytes; /* 0 or HOP_PAYLOAD_BYTES */
+	uint64_t seed;          /* of the write offsets; not 0 */
 };
 
 _Noreturn void hop_run(const struct hop_config *config);

@@ -159,7 +159,8 @@ static void client_run(struct client *c, const struct options *o)
 
 		if (res < 0 && res != -EINTR)
 			measure_die("io_uring_submit_and_wait", -res);
-		io_uring_for_each_cqe(&c->ring, head, cqe) {
+		io_uring_for_each_cqe(&c->ring, head, cqe)
+		{
 			uint64_t now = measure_now_ns();
 			uint32_t slot = c->answer.slot;
 
@@ -246,7 +247,10 @@ static double seconds_of(struct timeval t)
 int main(int argc, char **argv)
 {
 	static struct client client;
-	struct options o = {.hops = 3, .depth = 1, .seconds = 5, .payload_bytes = HOP_PAYLOAD_BYTES,
+	struct options o = {.hops = 3,
+			    .depth = 1,
+			    .seconds = 5,
+			    .payload_bytes = HOP_PAYLOAD_BYTES,
 			    .star = true};
 	struct rusage usage_hops;
 	pid_t pids[HOPS_MAX];

@@ -48,12 +48,15 @@ static void submit_one(struct run *r, uint32_t index)
 
 	if (r->write) {
 		for (uint64_t at = 0; r->fill && at < r->block_bytes; at += MEASURE_BLOCK_BYTES)
-			measure_fill(r->slot[index].data + at,
-				     (struct block_stamp){.block = (offset + at) / MEASURE_BLOCK_BYTES});
-		io_uring_prep_write(sqe, r->fd, r->slot[index].data, (unsigned)r->block_bytes, offset);
+			measure_fill(
+				r->slot[index].data + at,
+				(struct block_stamp){.block = (offset + at) / MEASURE_BLOCK_BYTES});
+		io_uring_prep_write(sqe, r->fd, r->slot[index].data, (unsigned)r->block_bytes,
+				    offset);
 		sqe->rw_flags = RWF_DSYNC;
 	} else {
-		io_uring_prep_read(sqe, r->fd, r->slot[index].data, (unsigned)r->block_bytes, offset);
+		io_uring_prep_read(sqe, r->fd, r->slot[index].data, (unsigned)r->block_bytes,
+				   offset);
 	}
 	io_uring_sqe_set_data64(sqe, index);
 	r->slot[index].start_ns = measure_now_ns();
@@ -83,12 +86,14 @@ static void run_until(struct run *r, uint64_t start_ns)
 
 		if (res < 0 && res != -EINTR)
 			measure_die("io_uring_submit_and_wait", -res);
-		io_uring_for_each_cqe(&r->ring, head, cqe) {
+		io_uring_for_each_cqe(&r->ring, head, cqe)
+		{
 			uint32_t index = (uint32_t)io_uring_cqe_get_data64(cqe);
 
 			seen++;
 			if (cqe->res != (int)r->block_bytes)
-				measure_die("short or failed transfer", cqe->res < 0 ? -cqe->res : EIO);
+				measure_die("short or failed transfer",
+					    cqe->res < 0 ? -cqe->res : EIO);
 			measure_add(&r->m, measure_now_ns() - r->slot[index].start_ns,
 				    (uint32_t)r->block_bytes);
 			if (more(r, end_ns))
@@ -173,7 +178,8 @@ int main(int argc, char **argv)
 		if (!r.slot[i].data)
 			measure_die("memory", ENOMEM);
 		for (uint64_t at = 0; at < r.block_bytes; at += MEASURE_BLOCK_BYTES)
-			measure_fill(r.slot[i].data + at, (struct block_stamp){.block = at, .version = i});
+			measure_fill(r.slot[i].data + at,
+				     (struct block_stamp){.block = at, .version = i});
 	}
 	run_until(&r, measure_now_ns());
 	measure_print(&r.m, "");
