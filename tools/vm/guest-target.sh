@@ -29,7 +29,8 @@ runner_up() {
 	rm -f $RUNNER_LOG
 	tcmu-runner >/var/log/runner.out 2>&1 &
 	echo $! > /run/runner.pid
-	wait_for 60 grep -q 'Handler chain is registered' $RUNNER_LOG && return 0
+	wait_for 60 grep -qE 'Handler chain is registered|Could not open handler' $RUNNER_LOG
+	grep -q 'Handler chain is registered' $RUNNER_LOG && return 0
 	cat $RUNNER_LOG /var/log/runner.out
 	return 1
 }

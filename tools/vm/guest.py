@@ -51,8 +51,7 @@ MODULES = ("virtio_pci virtio_net virtio_blk virtio_rng configfs uio target_core
            "crct10dif_generic").split()
 BOOT_MODULES = ("virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci "
                 "failover net_failover virtio_net virtio_rng virtio_blk").split()
-GUEST_FILES = {"guest-init": "init", "guest-agent": "chainblk/agent",
-               "guest-target.sh": "chainblk/target.sh"}
+GUEST_FILES = {"guest-init": "init", "guest-agent": "chainblk/agent"}
 TOOLS = {"mmdebstrap": "mmdebstrap", "cpio": "cpio", "depmod": "kmod", "modinfo": "kmod",
          "readelf": "binutils", "tar": "tar"}
 

@@ -20,6 +20,7 @@ RUN/console.log is the guest's console, RUN/qemu.log QEMU's own complaints.
 import argparse
 import json
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -83,11 +84,13 @@ def read_file(path):
 def plugin_files(build_dir, library=None):
     """Our part of the guest: plugin, library, and leave to speak plaintext to 10.0.2.2."""
     library = library or os.path.join(build_dir, "libchainblk", "libchainblk.so")
-    library = os.path.realpath(library)
+    plugin = read_file(os.path.join(build_dir, "tcmu-handler", "handler_chain.so"))
+    needed = re.search(rb"\0(libchainblk[\w.]*\.so[\d.]*)\0", plugin)
+    if not needed:
+        raise VMError("handler_chain.so names no libchainblk among the libraries it needs")
     return {
-        f"{PLUGIN_DIR}/handler_chain.so":
-            read_file(os.path.join(build_dir, "tcmu-handler", "handler_chain.so")),
-        f"{LIB_DIR}/libchainblk.so.0": read_file(library),
+        f"{PLUGIN_DIR}/handler_chain.so": plugin,
+        f"{LIB_DIR}/{needed.group(1).decode()}": read_file(library),
         "etc/chainblk/insecure-lab": LAB_PREFIX.encode() + b"\n",
     }
 
@@ -139,7 +142,8 @@ class VM:
         initrd = os.path.join(self.run_dir, "initrd")
         with open(initrd, "wb") as f:
             f.write(read_file(os.path.join(image, "base.cpio")))
-            f.write(cpio_newc(self.files))
+            f.write(cpio_newc({**self.files, "chainblk/target.sh":
+                               read_file(os.path.join(HERE, "guest-target.sh"))}))
         for attempt in range(START_TRIES):
             # a port can be taken between our look and QEMU's bind: then QEMU says so and ends
             self.iscsi_port, self.agent_port = free_port(), free_port()
