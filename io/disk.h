@@ -26,8 +26,8 @@ MUST_CHECK int disk_open(struct reactor *r, const struct disk_config *cfg,
 void disk_close(struct env_disk *d);
 
 /* Blocking, for `chaind format`: make @path a file of @size_bytes of written zeros (so that later
- * writes change no metadata), fsynced with its directory. An existing file is reused when its size
- * fits (contents are kept, missing space is allocated and zeroed), block devices are left alone. */
+ * writes change no metadata), fsynced with its directory. What an existing file holds is
+ * kept, its holes are filled; block devices are left alone. */
 MUST_CHECK int disk_create_file(const char *path, uint64_t size_bytes, char err[IO_ERR_BYTES]);
 
 #endif

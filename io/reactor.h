@@ -57,8 +57,10 @@ void reactor_wake(struct reactor *r);
 MUST_CHECK int reactor_run(struct reactor *r);
 /* Make reactor_run() return after the current turn; what was queued to send is submitted first. */
 void reactor_stop(struct reactor *r);
-/* Anonymous zeroed memory for an arena, faulted in; NULL when there is none. Never given back. */
+
+/* Anonymous zeroed memory for an arena; pages are taken when first used. NULL when there is none. */
 void *reactor_memory(size_t len_bytes);
+void reactor_memory_free(void *p, size_t len_bytes); /* NULL ok */
 
 /* Turns of the loop and system calls made since open: the tests of U1. */
 struct reactor_stats {
