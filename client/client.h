@@ -41,7 +41,7 @@ enum client_kind {
 /* At most OP_BYTES_MAX of data; the library above cuts longer calls into several. A range of READ or
  * WRITE that crosses an extent border is split here. UNMAP and WRITE_SAME: any length. */
 struct client_req {
-	struct list link; /* the client's while submitted */
+	struct list link; /* the caller's */
 	enum client_kind kind;
 	uint64_t offset_bytes, len_bytes;
 	struct buf *data;       /* in: WRITE, WRITE_SAME, CAW. out: READ, PRESENT: filled by the client
@@ -50,10 +50,15 @@ struct client_req {
 	void (*done)(struct client_req *r);
 	int status;             /* at done: 0 or -errno of libchainblk/chainblk.h */
 	uint32_t miscompare_offset; /* -EILSEQ */
-	/* the client's own: */
-	uint32_t parts_out, parts_done;
-	uint64_t cursor_bytes;
-	void *priv;
+	void *priv;             /* the caller's */
+};
+
+/* The values of enum chainblk_event_type (libchainblk/chainblk.h), which must not be included here. */
+enum client_event {
+	CLIENT_EVENT_RESIZED,
+	CLIENT_EVENT_DELETED,
+	CLIENT_EVENT_STALLED,
+	CLIENT_EVENT_RESUMED,
 };
 
 struct client_config {
@@ -66,14 +71,15 @@ struct client_config {
 	struct frame_source *src;
 	void (*opened)(void *arg, int res, const char *why); /* once: 0, -ENOENT, -ENOTCONN, ... */
 	/* size or state changed, lanes stalled or resumed; @text for people */
-	void (*event)(void *arg, int chainblk_event_type, uint64_t size_bytes, const char *text);
+	void (*event)(void *arg, int client_event, uint64_t size_bytes, const char *text);
 	void *arg;
 };
 
 size_t client_memory(const struct client_config *cfg);
 struct client *client_init(const struct client_config *cfg, struct env *env, struct arena *a);
 void client_start(struct client *c, uint64_t open_deadline_ns);
-/* 0, -EAGAIN (reqs_max), -EINVAL, -ENXIO, -ENOENT (deleted), -ESHUTDOWN. done comes later. */
+/* 0, -EAGAIN (reqs_max), -EINVAL, -ENXIO, -ENOENT (deleted), -ESHUTDOWN, -ENOTCONN (not opened yet).
+ * done comes later, never from within this call; it may submit again. */
 MUST_CHECK int client_submit(struct client *c, struct client_req *r);
 /* No new requests; when all are done sends CLOSE on its lanes, then closed(arg). */
 void client_stop(struct client *c, void (*closed)(void *arg), void *arg);
