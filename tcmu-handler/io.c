@@ -147,6 +147,8 @@ int io_flush(struct tcmu_device *dev, struct tcmur_cmd *cmd)
 	return submitted(io, chainblk_flush(cd->vol, part_done, io));
 }
 
+/* Zeroing, not a discard, which leaves the ragged ends of a range as they were: we tell initiators
+ * (LBPRZ) that what was unmapped reads zero, down to one sector. Whole blocks are discarded. */
 int io_unmap(struct tcmu_device *dev, struct tcmur_cmd *cmd, uint64_t offset_bytes,
 	     uint64_t len_bytes)
 {
@@ -155,7 +157,7 @@ int io_unmap(struct tcmu_device *dev, struct tcmur_cmd *cmd, uint64_t offset_byt
 
 	if (!io)
 		return TCMU_STS_NO_RESOURCE;
-	return submitted(io, chainblk_discard(cd->vol, offset_bytes, len_bytes, part_done, io));
+	return submitted(io, chainblk_write_zeroes(cd->vol, offset_bytes, len_bytes, 0, part_done, io));
 }
 
 /* Part of a write-same that does not fill 4 KiB blocks: the sector, as often as needed. */

@@ -97,20 +97,20 @@ static void test_flush_completes(void **state)
 	assert_int_equal(mock_cmd_wait(&mc), TCMU_STS_OK);
 }
 
-static void test_unmapped_blocks_read_zero(void **state)
+static void test_unmapped_sectors_read_zero(void **state)
 {
 	struct mock_cmd mc;
 
 	(void)state;
 	assert_int_equal(do_write(data, 16384, 0), TCMU_STS_OK);
 	mock_cmd_init(&mc);
-	assert_int_equal(mock_handler->unmap(&dev, &mc.cmd, 4096, 8192), TCMU_STS_OK);
+	assert_int_equal(mock_handler->unmap(&dev, &mc.cmd, 3584, 9216), TCMU_STS_OK);
 	assert_int_equal(mock_cmd_wait(&mc), TCMU_STS_OK);
 	assert_int_equal(do_read(16384, 0), TCMU_STS_OK);
-	assert_memory_equal(back, data, 4096);
-	for (size_t i = 4096; i < 12288; i++)
+	assert_memory_equal(back, data, 3584);
+	for (size_t i = 3584; i < 12800; i++)
 		assert_int_equal(back[i], 0);
-	assert_memory_equal(back + 12288, data + 12288, 4096);
+	assert_memory_equal(back + 12800, data + 12800, 3584);
 }
 
 static void test_write_same_fills_exactly_its_range_however_it_lies(void **state)
@@ -290,7 +290,7 @@ int main(void)
 		cmocka_unit_test(test_open_describes_a_solid_state_device_without_write_cache),
 		cmocka_unit_test(test_what_was_written_is_read),
 		cmocka_unit_test(test_flush_completes),
-		cmocka_unit_test(test_unmapped_blocks_read_zero),
+		cmocka_unit_test(test_unmapped_sectors_read_zero),
 		cmocka_unit_test(test_write_same_fills_exactly_its_range_however_it_lies),
 		cmocka_unit_test(test_write_same_of_zeros_takes_no_space),
 		cmocka_unit_test(test_a_failed_part_fails_the_write_same),

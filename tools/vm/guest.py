@@ -35,7 +35,7 @@ LIBDIR = "usr/lib/x86_64-linux-gnu"
 
 PACKAGES = ("linux-image-cloud-amd64 tcmu-runner libtcmu2 targetcli-fb python3-rtslib-fb dbus kmod "
             "open-iscsi e2fsprogs busybox-static python3 liburing2 libisal2 sg3-utils fio").split()
-PROGRAMS = ("busybox kmod tcmu-runner dbus-daemon iscsid iscsiadm mke2fs e2fsck sg_inq sg_vpd "
+PROGRAMS = ("busybox kmod tcmu-runner dbus-daemon iscsid iscsiadm mke2fs e2fsck debugfs sg_inq sg_vpd "
             "sg_readcap sg_persist sg_unmap sg_write_same sg_raw").split()
 # Libraries nothing in the image names: glibc opens libgcc_s for pthread_cancel(), which
 # tcmu-runner uses whenever a device goes (without it: abort); Python opens libudev by name; the
