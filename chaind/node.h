@@ -42,6 +42,8 @@ struct node *node_init(const struct node_config *cfg, struct env *env, struct en
 		       const struct id128 *incarnation, struct arena *a);
 struct frame_source *node_frames(struct node *n); /* for io/: where received frames come from */
 struct buf_pool *node_bufs(struct node *n);
+/* What to register instead of cfg->addrs; before node_start(). */
+void node_set_addrs(struct node *n, char addrs[SERVER_ADDRS_MAX][ADDR_BYTES]);
 /* Open the store, connect to cfgsvc, register, serve. ready(arg, 0) once registered; ready(arg, -errno)
  * with @why when it cannot ever work (bad store, cluster mismatch, rolled-back disk). */
 void node_start(struct node *n, void (*ready)(void *arg, int res, const char *why), void *arg);
