@@ -54,8 +54,9 @@ struct load {
 
 	/* The library's thread only, once started: */
 	uint64_t end_ns, next, random;
-	uint64_t bad;  /* blocks with wrong content, operations with an error */
-	uint8_t *busy; /* one flag per range: in flight */
+	uint64_t unanswered; /* with --crashed */
+	uint64_t bad;        /* blocks with wrong content, operations with an error */
+	uint8_t *busy;       /* one flag per range: in flight */
 	struct slot slot[DEPTH_MAX];
 	struct measure m;
 
