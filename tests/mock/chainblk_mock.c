@@ -56,10 +56,28 @@ static void copy_iov(struct mock_op *op, uint8_t *bytes)
 	}
 }
 
+/* Whole blocks take no memory afterwards; only zeroing touches what is left at the ends. */
+static void drop_blocks(struct chainblk *vol, struct mock_op *op)
+{
+	const uint64_t block = CHAINBLK_BLOCK_BYTES;
+	uint64_t begin = op->offset_bytes, end = begin + op->len_bytes;
+	uint64_t from = (begin + block - 1) / block * block, to = end / block * block;
+
+	if (from < to)
+		madvise(vol->bytes + from, to - from, MADV_DONTNEED);
+	if (op->kind == MOCK_DISCARD)
+		return;
+	if (from >= to) {
+		memset(vol->bytes + begin, 0, op->len_bytes);
+		return;
+	}
+	memset(vol->bytes + begin, 0, from - begin);
+	memset(vol->bytes + to, 0, end - to);
+}
+
 static struct chainblk_result perform(struct chainblk *vol, struct mock_op *op)
 {
 	uint8_t *bytes = vol->bytes + op->offset_bytes;
-	uint64_t from = op->offset_bytes, to = from + op->len_bytes;
 
 	if (op->status)
 		return (struct chainblk_result){.status = op->status};
@@ -71,13 +89,8 @@ static struct chainblk_result perform(struct chainblk *vol, struct mock_op *op)
 	case MOCK_FLUSH:
 		break;
 	case MOCK_DISCARD: /* whole blocks only */
-		from = (from + CHAINBLK_BLOCK_BYTES - 1) / CHAINBLK_BLOCK_BYTES * CHAINBLK_BLOCK_BYTES;
-		to = to / CHAINBLK_BLOCK_BYTES * CHAINBLK_BLOCK_BYTES;
-		if (from < to)
-			madvise(vol->bytes + from, to - from, MADV_DONTNEED);
-		break;
 	case MOCK_ZEROES:
-		memset(bytes, 0, op->len_bytes);
+		drop_blocks(vol, op);
 		break;
 	case MOCK_SAME:
 		for (uint64_t at = 0; at < op->len_bytes; at += CHAINBLK_BLOCK_BYTES)
