@@ -14,7 +14,7 @@ static void answer(struct session *s, struct replica *r, const struct wire_hdr *
 	if (!f)
 		return; /* the reader's time-out asks again */
 	memcpy(f->meta, rep, sizeof(*rep));
-	if (rep->crcs_n > 0)
+	if (crcs)
 		memcpy(f->meta + sizeof(*rep), crcs, 4 * rep->crcs_n);
 	if (data)
 		frame_set_data(f, buf_ref(data));
