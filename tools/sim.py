@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0
+"""./dev sim: the whole cluster in one deterministic thread (sim/), and its planted bugs.
+
+Everything but --plants goes to chain-sim as it is. A planted bug is a line under `#ifdef PLANT_NAME`
+in the product; each is compiled alone, into build-plant-NAME, and the simulator has to find it.
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import resource
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = pathlib.Path(os.environ.get("CHAINBLK_BUILD", str(ROOT / "build")))
+FOLDERS = ["lib", "store", "client", "chaind", "cfgsvc"]
+# The first version's five; the others are printed and counted all the same.
+FIRST = ["commit_on_tail_durable", "ack_on_receipt", "accept_wrong_seq", "tail_serves_uncommitted",
+         "retry_renumbered"]
+
+
+def progress(text):
+    print(f"sim: {text}", file=sys.stderr, flush=True)
+
+
+def planted():
+    """Names of all plants in the product, those of the first version in front."""
+    names = set()
+    for folder in FOLDERS:
+        for path in (ROOT / folder).glob("*.[ch]"):
+            names |= set(re.findall(r"\bPLANT_([A-Z0-9_]+)", path.read_text()))
+    names = {name.lower() for name in names}
+    return [name for name in FIRST if name in names] + sorted(names - set(FIRST))
+
+
+def build_plant(name):
+    """A simulator with this one bug in it; only what the simulator links is compiled."""
+    folder = BUILD.with_name(f"{BUILD.name}-plant-{name}")
+    if not (folder / "build.ninja").exists():
+        subprocess.run(["meson", "setup", str(folder), f"-Dplant={name}"], cwd=ROOT, check=True,
+                       stdout=subprocess.DEVNULL, stderr=sys.stderr)
+    subprocess.run(["ninja", "-C", str(folder), "--quiet", "sim/chain-sim"], check=True,
+                   stdout=sys.stderr)
+    return folder / "sim" / "chain-sim"
+
+
+def hunt(name, minutes):
+    """Run the simulator on a plant until it finds something or the time is over."""
+    simulator = build_plant(name)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([str(simulator), "--minutes", str(minutes)], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=minutes * 60 * 4 + 60)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"chain-sim with plant {name} exited {done.returncode}: {done.stderr[-800:]}")
+    return {"name": name, "found": done.returncode == 1, "cpu_seconds": round(cpu_s, 2)}
+
+
+def plants(args):
+    names = args.names or planted()
+    results = []
+    for number, name in enumerate(names, 1):
+        result = hunt(name, args.minutes)
+        results.append(result)
+        progress(f"plant {number} of {len(names)}, {name}: "
+                 f"{'found' if result['found'] else 'NOT FOUND'} in {result['cpu_seconds']} CPU s")
+    found = sum(result["found"] for result in results)
+    if args.json:
+        print(json.dumps({"plants": results}))
+    else:
+        print(f"{found} of {len(results)} planted bugs found")
+    missed = [result["name"] for result in results if not result["found"]]
+    if missed:
+        progress(f"a simulator that misses a plant is broken: {', '.join(missed)}")
+    return 1 if missed else 0
+
+
+def main():
+    if "--plants" not in sys.argv[1:]:
+        simulator = BUILD / "sim" / "chain-sim"
+        if not simulator.exists() and {"-h", "--help"} & set(sys.argv[1:]):
+            print("usage: ./dev sim [chain-sim's options] | --plants: build first for all of the help")
+            return 0
+        os.execv(simulator, [str(simulator), *sys.argv[1:]])
+    parser = argparse.ArgumentParser(prog="./dev sim --plants", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plants", action="store_true", help="compile each planted bug, find it")
+    parser.add_argument("--json", action="store_true", help="JSON alone on stdout")
+    parser.add_argument("--minutes", type=float, default=2, help="CPU minutes per plant (default 2)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these plants")
+    try:
+        return plants(parser.parse_args())
+    except (RuntimeError, subprocess.SubprocessError, OSError) as error:
+        progress(f"failed: {error}")
+        return 1
+
+
+sys.exit(main())
