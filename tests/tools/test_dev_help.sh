@@ -4,7 +4,7 @@
 set -eu
 cd "$1"
 
-commands=$(./dev help | sed -nE 's/^  ([a-z]+( [a-z]+)?)   .*/\1/p')
+commands=$(./dev help | sed -nE 's/^  ([a-z]+( [a-z]+)?)  .*/\1/p')
 for command in $commands; do
 	text=$(timeout 20 ./dev "$command" -h) || {
 		echo "./dev $command -h failed"
