@@ -89,10 +89,15 @@ class GuestGateway(Gateway):
             raise GatewayError(f"the guest's target does not start:\n{out}")
 
     def down(self):
-        """The guest goes as a whole."""
+        """Nothing to do: the guest goes as a whole."""
 
     def portal_url(self):
         return f"iscsi://127.0.0.1:{self.vm.iscsi_port}"
+
+    @staticmethod
+    def inner_portal():
+        """The portal for an initiator on the gateway itself."""
+        return "127.0.0.1:3260"
 
     def url(self, lun):
         return f"{self.portal_url()}/{IQN}/{lun}"
@@ -102,7 +107,7 @@ def host_can():
     """None when this machine can be the gateway itself, else the reason why not."""
     if os.geteuid() != 0:
         return "not root"
-    for name in ("tcmu-runner", "targetcli", "modprobe"):
+    for name in ("tcmu-runner", "targetcli", "iscsiadm", "mkfs.ext4", "modprobe"):
         if not shutil.which(name):
             return f"no {name}"
     for module in ("target_core_user", "iscsi_target_mod"):
@@ -153,6 +158,9 @@ class HostGateway(Gateway):
                 f"/iscsi/{IQN}/tpg1/portals create 127.0.0.1 {self.iscsi_port}"]
 
     def down(self):
+        """Take away what was made here, in the opposite order; each part may be missing."""
+        self.sh(f"umount {self.run_dir}/vol0; umount /mnt/4k; "
+                f"iscsiadm -m node -T {IQN} --logout; iscsiadm -m node -T {IQN} -o delete")
         lines = [f"/iscsi delete {IQN}"] if self.has_target else []
         lines += [f"/backstores/user:chain delete {name}" for name in self.disks]
         if lines:
@@ -162,6 +170,9 @@ class HostGateway(Gateway):
 
     def portal_url(self):
         return f"iscsi://127.0.0.1:{self.iscsi_port}"
+
+    def inner_portal(self):
+        return f"127.0.0.1:{self.iscsi_port}"
 
     def url(self, lun):
         return f"{self.portal_url()}/{IQN}/{lun}"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0
-# Sourced by scripts that run in the guest: what an administrator of a gateway does.
+# Sourced by scripts that run on the gateway, in the guest as a rule: what its administrator does.
+# Plain sh: busybox in the guest.
 CONFIGFS=/sys/kernel/config
 CORE=$CONFIGFS/target/core
 RUNNER_LOG=/var/log/tcmu-runner.log
@@ -10,7 +11,7 @@ wait_for() {
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ "$(cut -d. -f1 /proc/uptime)" -lt $end ] || return 1
-		usleep 20000
+		sleep 0.02
 	done
 }
 
@@ -52,7 +53,7 @@ disk_of() {
 			set -- "$1" "$2" $(ls -d $d/device/target*/*:*:*:$2/block/sd* 2>/dev/null)
 			[ -n "$3" ] && [ -b /dev/${3##*/} ] && { echo /dev/${3##*/}; return 0; }
 		done
-		usleep 20000
+		sleep 0.02
 		n=$((n + 1))
 	done
 	return 1

@@ -103,21 +103,33 @@ class Rig:
 
     def start_gateway(self):
         cfg_port = self.cluster.port if self.cluster else 7400
-        why_not = host_can() if self.allow_host and not self.mock else "not asked"
-        if why_not is None:
-            self.say("this machine's own kernel target")
-            self.gateway = HostGateway(self.run_dir, self.build_dir, cfg_port)
-        else:
-            if self.allow_host:
-                self.say(f"in a virtual machine, because of this machine: {why_not}")
-            self.vm = VM(os.path.join(self.run_dir, "guest"),
-                         plugin_files(self.build_dir, self.mock), self.fio, say=self.say)
-            self.vm.start()
-            self.gateway = GuestGateway(self.vm, cfg_port)
+        if self.allow_host and not self.mock:
+            why_not = host_can()
+            if why_not is None:
+                why_not = self.try_host(cfg_port)
+            if why_not is None:
+                return
+            self.say(f"the kernel target runs in a virtual machine, because of here: {why_not}")
+        self.vm = VM(os.path.join(self.run_dir, "guest"),
+                     plugin_files(self.build_dir, self.mock), self.fio, say=self.say)
+        self.vm.start()
+        self.gateway = GuestGateway(self.vm, cfg_port)
         if self.mock:
             self.vm.check(f"export MOCK_SIZE={MOCK_SIZE}; . /chainblk/target.sh; target_up")
         else:
             self.gateway.up()
+
+    def try_host(self, cfg_port):
+        """None when this machine's own target is up, else why it did not come up."""
+        self.gateway = HostGateway(self.run_dir, self.build_dir, cfg_port)
+        try:
+            self.gateway.up()
+        except (ClusterError, GatewayError, OSError) as e:
+            self.gateway.down()
+            self.gateway = None
+            return f"its tcmu-runner: {e}"
+        self.say("using this machine's own kernel target")
+        return None
 
     def check_alive(self):
         """A daemon that died is the cause of whatever else went wrong."""
@@ -141,10 +153,10 @@ class Rig:
     def stop(self, keep_dir=False):
         """End everything that was started here. Returns the names of daemons that had to be
         killed."""
-        if self.gateway:
-            self.gateway.down()
         if self.vm:
             self.vm.stop()
+        elif self.gateway:
+            self.gateway.down()
         killed = self.cluster.stop() if self.cluster else []
         if self.made_dir and not keep_dir:
             shutil.rmtree(self.run_dir, ignore_errors=True)
