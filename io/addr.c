@@ -17,8 +17,10 @@ static int parse_unix(const char *path, struct addr *ret_a, char err[IO_ERR_BYTE
 	size_t len = strlen(path);
 
 	if (path[0] != '/' || len >= ADDR_BYTES || len >= sizeof(ret_a->un.sun_path)) {
-		snprintf(err, IO_ERR_BYTES, "address unix:%.80s: the path must be absolute and at most "
-			 "%u characters", path, ADDR_BYTES - 6);
+		snprintf(err, IO_ERR_BYTES,
+			 "address unix:%.80s: the path must be absolute and at most "
+			 "%u characters",
+			 path, ADDR_BYTES - 6);
 		return -EINVAL;
 	}
 	memset(ret_a, 0, sizeof(*ret_a));
@@ -38,8 +40,9 @@ static int look_up(const char *host, struct in_addr *ret_in, char err[IO_ERR_BYT
 		return 0;
 	res = getaddrinfo(host, NULL, &hints, &found);
 	if (res != 0 || !found) {
-		snprintf(err, IO_ERR_BYTES, "address %.80s: no such host (%s): write an IPv4 address",
-			 host, res ? gai_strerror(res) : "no address");
+		snprintf(err, IO_ERR_BYTES,
+			 "address %.80s: no such host (%s): write an IPv4 address", host,
+			 res ? gai_strerror(res) : "no address");
 		return -EADDRNOTAVAIL;
 	}
 	memcpy(&in, found->ai_addr, sizeof(in));
@@ -114,9 +117,11 @@ void addr_plaintext_error(const struct addr *a, char err[IO_ERR_BYTES])
 	char text[PEER_BYTES];
 
 	addr_text(a, text);
-	snprintf(err, IO_ERR_BYTES, "address %s: refused, the protocol is not encrypted yet and this is "
+	snprintf(err, IO_ERR_BYTES,
+		 "address %s: refused, the protocol is not encrypted yet and this is "
 		 "neither loopback nor a unix socket: in an isolated laboratory open it with "
-		 "--insecure-lab=PREFIX", text);
+		 "--insecure-lab=PREFIX",
+		 text);
 }
 
 int tcp_parse_addrs(const char *list, char ret_addrs[SERVER_ADDRS_MAX][ADDR_BYTES],
@@ -125,14 +130,16 @@ int tcp_parse_addrs(const char *list, char ret_addrs[SERVER_ADDRS_MAX][ADDR_BYTE
 	char addrs[SERVER_ADDRS_MAX][ADDR_BYTES] = {{0}};
 	unsigned n = 0;
 
-	for (const char *at = list; ; n++) {
+	for (const char *at = list;; n++) {
 		size_t len = strcspn(at, ",");
 		struct addr a;
 		int res;
 
 		if (n == SERVER_ADDRS_MAX || len >= ADDR_BYTES) {
-			snprintf(err, IO_ERR_BYTES, "addresses '%.80s': at most %u, of at most %u "
-				 "characters each", list, SERVER_ADDRS_MAX, ADDR_BYTES - 1);
+			snprintf(err, IO_ERR_BYTES,
+				 "addresses '%.80s': at most %u, of at most %u "
+				 "characters each",
+				 list, SERVER_ADDRS_MAX, ADDR_BYTES - 1);
 			return -EINVAL;
 		}
 		memcpy(addrs[n], at, len);

@@ -5,9 +5,9 @@
 #ifndef IO_ADDR_H
 #define IO_ADDR_H
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <netinet/in.h>
 
 #include "io/reactor.h"
 

@@ -236,7 +236,8 @@ static void arm_send(struct env_conn *c)
 
 	memset(&c->msg, 0, sizeof(c->msg));
 	c->msg.msg_iov = c->iov;
-	LIST_FOR_EACH(it, &c->sendq) {
+	LIST_FOR_EACH(it, &c->sendq)
+	{
 		struct frame *f = CONTAINER_OF(it, struct frame, link);
 
 		if (n++ == CONN_SEND_FRAMES_MAX)

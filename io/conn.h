@@ -2,17 +2,18 @@
 /* conn - inside of tcp: one connection.
  *
  *	tcp.c   listeners, connect, the end of a turn       conn.c  life cycle and sending
- *	rx.c    bytes to frames                             rxring.c  arming receives, the shared ring
+ *	rx.c    bytes to frames                             rxring.c  arming receives, the shared
+ *ring
  *
  *	CONNECTING -> OPEN -> LINGER -> DEAD -> (slot free)      accepted: ACCEPTED -> OPEN
  *
  *   Q1  ev is NULL once closed() was called or the owner closed: nothing is called after
- *   Q2  LINGER: nobody owns it; what is queued is sent, then its end, then what comes is thrown away
- *       until the peer ends too or a short timer fires. Without it a close with unread input resets
+ *   Q2  LINGER: nobody owns it; what is queued is sent, then its end, then what comes is thrown
+ *away until the peer ends too or a short timer fires. Without it a close with unread input resets
  *       the connection and destroys the answer on its way
- *   Q3  DEAD: every armed operation was cancelled; the slot is freed at the end of the turn in which
- *       the last one completed, so that no function on the stack loses its connection
- *   Q4  at most one send and one receive are armed */
+ *   Q3  DEAD: every armed operation was cancelled; the slot is freed at the end of the turn in
+ *which the last one completed, so that no function on the stack loses its connection Q4  at most
+ *one send and one receive are armed */
 
 #ifndef IO_CONN_H
 #define IO_CONN_H
@@ -69,13 +70,13 @@ struct env_conn {
 	enum recv_kind recv_kind;
 	bool bulk; /* the last frame was large */
 	bool stalled;
-	struct list wait_link;  /* tcp's stalled or starved list */
-	struct list held;       /* rx_held of the ring, oldest first */
-	uint8_t *stage;         /* CONN_STAGE_BYTES, plain mode */
+	struct list wait_link; /* tcp's stalled or starved list */
+	struct list held;      /* rx_held of the ring, oldest first */
+	uint8_t *stage;        /* CONN_STAGE_BYTES, plain mode */
 	struct rx_held staged;
 	struct wire_hdr hdr;
 	uint32_t hdr_got;
-	struct frame *rx;       /* being received: header done */
+	struct frame *rx; /* being received: header done */
 	uint32_t meta_got, data_got;
 };
 
@@ -114,7 +115,8 @@ struct tcp {
 
 /* conn.c */
 struct env_conn *conn_new(struct tcp *t, int fd); /* NULL: all slots taken */
-/* Something outside broke it: tell the owner once, then let go. @why is static. From the loop only. */
+/* Something outside broke it: tell the owner once, then let go. @why is static. From the loop only.
+ */
 void conn_fail(struct env_conn *c, int err, const char *why);
 /* The peer broke the protocol: as conn_fail(), telling an opener why first. */
 void conn_protocol_error(struct env_conn *c, int err, const char *why);
@@ -134,7 +136,7 @@ void rxring_close(struct tcp *t);
 void recv_arm(struct env_conn *c);
 void recv_cancel(struct env_conn *c);
 void recv_done(struct uring_op *op, int res, uint32_t cqe_flags);
-void recv_resume(struct tcp *t); /* stalled and starved connections that can go on */
+void recv_resume(struct tcp *t);    /* stalled and starved connections that can go on */
 void recv_drop(struct env_conn *c); /* give back what is held */
 
 /* rx.c */

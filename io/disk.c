@@ -115,19 +115,25 @@ static int open_error(int res, const char *path, char err[IO_ERR_BYTES])
 {
 	switch (res) {
 	case -ENOENT:
-		snprintf(err, IO_ERR_BYTES, "store %.120s: not there: make it with: chaind format "
-			 "%.60s --size SIZE", path, path);
+		snprintf(err, IO_ERR_BYTES,
+			 "store %.120s: not there: make it with: chaind format "
+			 "%.60s --size SIZE",
+			 path, path);
 		break;
 	case -EINVAL:
-		snprintf(err, IO_ERR_BYTES, "store %.160s: its file system has no O_DIRECT (tmpfs?): "
-			 "put the store on a disk", path);
+		snprintf(err, IO_ERR_BYTES,
+			 "store %.160s: its file system has no O_DIRECT (tmpfs?): "
+			 "put the store on a disk",
+			 path);
 		break;
 	case -EACCES:
 	case -EPERM:
-		snprintf(err, IO_ERR_BYTES, "store %.160s: no permission to read and write it", path);
+		snprintf(err, IO_ERR_BYTES, "store %.160s: no permission to read and write it",
+			 path);
 		break;
 	default:
-		snprintf(err, IO_ERR_BYTES, "store %.160s: cannot be opened: %s", path, strerror(-res));
+		snprintf(err, IO_ERR_BYTES, "store %.160s: cannot be opened: %s", path,
+			 strerror(-res));
 		break;
 	}
 	return res;
@@ -182,8 +188,9 @@ static int inspect(struct disk *d, const struct disk_config *cfg, char err[IO_ER
 		return -ENOTBLK;
 	}
 	if (sector > BLOCK_BYTES) {
-		snprintf(err, IO_ERR_BYTES, "store %.160s: its sectors of %u bytes are larger than %u",
-			 cfg->path, sector, BLOCK_BYTES);
+		snprintf(err, IO_ERR_BYTES,
+			 "store %.160s: its sectors of %u bytes are larger than %u", cfg->path,
+			 sector, BLOCK_BYTES);
 		return -EINVAL;
 	}
 	d->env.size_bytes = size / BLOCK_BYTES * BLOCK_BYTES;
@@ -231,9 +238,11 @@ int disk_open(struct reactor *r, const struct disk_config *cfg, struct env_disk 
 	}
 	if (flock(d->fd, LOCK_EX | LOCK_NB) < 0) {
 		res = errno == EWOULDBLOCK ? -EBUSY : -errno;
-		snprintf(err, IO_ERR_BYTES, res == -EBUSY
-			 ? "store %.160s: in use by another daemon: stop that one first"
-			 : "store %.160s: cannot be locked", cfg->path);
+		snprintf(err, IO_ERR_BYTES,
+			 res == -EBUSY
+				 ? "store %.160s: in use by another daemon: stop that one first"
+				 : "store %.160s: cannot be locked",
+			 cfg->path);
 		goto out;
 	}
 	res = inspect(d, cfg, err);
@@ -310,8 +319,9 @@ static int sync_parent(const char *path)
 	return res;
 }
 
-/* Write zeros where nothing was written yet: allocated but unwritten space is a hole too, and would be
- * found out later, as metadata writes in the middle of an acknowledged one. What is there is kept. */
+/* Write zeros where nothing was written yet: allocated but unwritten space is a hole too, and would
+ * be found out later, as metadata writes in the middle of an acknowledged one. What is there is
+ * kept. */
 static int fill_holes(int fd, uint64_t size_bytes)
 {
 	uint64_t at = 0;
@@ -360,7 +370,8 @@ int disk_create_file(const char *path, uint64_t size_bytes, char err[IO_ERR_BYTE
 
 	if (fd < 0) {
 		res = -errno;
-		snprintf(err, IO_ERR_BYTES, "store %.160s: cannot be made: %s", path, strerror(-res));
+		snprintf(err, IO_ERR_BYTES, "store %.160s: cannot be made: %s", path,
+			 strerror(-res));
 		return res;
 	}
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
@@ -370,9 +381,10 @@ int disk_create_file(const char *path, uint64_t size_bytes, char err[IO_ERR_BYTE
 	} else {
 		res = fill(fd, path, size_bytes);
 		if (res == -ENOSPC)
-			snprintf(err, IO_ERR_BYTES, "store %.120s: no space for %llu MiB: free some, "
-				 "or choose a smaller --size", path,
-				 (unsigned long long)(size_bytes >> 20));
+			snprintf(err, IO_ERR_BYTES,
+				 "store %.120s: no space for %llu MiB: free some, "
+				 "or choose a smaller --size",
+				 path, (unsigned long long)(size_bytes >> 20));
 		else if (res < 0)
 			snprintf(err, IO_ERR_BYTES, "store %.160s: cannot be filled: %s", path,
 				 strerror(-res));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* The loop. Deferred task running (kernel 6.1) is asked for first: completions then run only when we
- * enter the kernel anyway, which is once per turn; older kernels and odd sandboxes get less. */
+/* The loop. Deferred task running (kernel 6.1) is asked for first: completions then run only when
+ * we enter the kernel anyway, which is once per turn; older kernels and odd sandboxes get less. */
 
 #include "io/uring.h"
 
@@ -231,7 +231,9 @@ int uring_turn(struct reactor *r, bool block)
 	}
 	if (r->turn_end)
 		r->turn_end(r);
-	if (!block || (!r->closing && !list_empty(&r->tasks)))
+	if (!r->closing && (r->stopping || !list_empty(&r->tasks)))
+		block = false;
+	if (!block)
 		res = submit_only(r);
 	else
 		res = submit_and_wait(r);
@@ -363,7 +365,8 @@ void reactor_region(struct reactor *r, void *base, size_t len_bytes)
 	r->regions_pinned = res == 0;
 	if (res < 0)
 		env_logf(&r->env, ENV_WARN,
-			 "io: %zu MiB of buffers are not registered with the kernel (%s): I/O works, a "
+			 "io: %zu MiB of buffers are not registered with the kernel (%s): I/O "
+			 "works, a "
 			 "little slower; raise the memory lock limit (ulimit -l)",
 			 len_bytes >> 20, strerror(-res));
 }
@@ -387,8 +390,8 @@ int uring_region(const struct reactor *r, const void *p, size_t len_bytes)
 
 static int ring_init(struct reactor *r, uint32_t entries)
 {
-	static const unsigned wanted[] = {
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN, 0};
+	static const unsigned wanted[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+					  IORING_SETUP_COOP_TASKRUN, 0};
 	int res = -EINVAL;
 
 	for (unsigned i = 0; i < ARRAY_LEN(wanted) && res == -EINVAL; i++) {
@@ -410,14 +413,17 @@ static int ring_init(struct reactor *r, uint32_t entries)
 static void ring_error(int res, char err[IO_ERR_BYTES])
 {
 	if (res == -ENOSYS)
-		snprintf(err, IO_ERR_BYTES, "io_uring: this kernel has none that is new enough, or a "
+		snprintf(err, IO_ERR_BYTES,
+			 "io_uring: this kernel has none that is new enough, or a "
 			 "sandbox hides it: use Linux 6.1 or later, or allow io_uring in the "
 			 "container's seccomp profile");
 	else if (res == -EPERM)
-		snprintf(err, IO_ERR_BYTES, "io_uring: forbidden on this machine: set "
+		snprintf(err, IO_ERR_BYTES,
+			 "io_uring: forbidden on this machine: set "
 			 "kernel.io_uring_disabled=0 (sysctl), or allow it in the container");
 	else if (res == -ENOMEM)
-		snprintf(err, IO_ERR_BYTES, "io_uring: no memory for its queues: raise the memory "
+		snprintf(err, IO_ERR_BYTES,
+			 "io_uring: no memory for its queues: raise the memory "
 			 "lock limit (ulimit -l)");
 	else
 		snprintf(err, IO_ERR_BYTES, "io_uring: cannot be set up: %s", strerror(-res));
@@ -457,8 +463,8 @@ int reactor_open(const struct reactor_config *cfg, struct reactor **ret_r, char 
 	r->wake_fd = eventfd(0, EFD_CLOEXEC);
 	if (r->wake_fd < 0) {
 		res = -errno;
-		snprintf(err, IO_ERR_BYTES, "eventfd: %s: raise the limit of open files (ulimit -n)",
-			 strerror(-res));
+		snprintf(err, IO_ERR_BYTES,
+			 "eventfd: %s: raise the limit of open files (ulimit -n)", strerror(-res));
 		io_uring_queue_exit(&r->ring);
 		goto out;
 	}
@@ -479,7 +485,6 @@ void reactor_close(struct reactor *r)
 {
 	if (!r)
 		return;
-	r->closing = true;
 	tcp_close(r);
 	io_uring_queue_exit(&r->ring);
 	close(r->wake_fd);

@@ -2,7 +2,8 @@
 /* reactor - the real world behind struct env: one thread, one io_uring.
  *
  *	reactor_open -> tcp_open, disk_open, reactor_region -> init the core with reactor_env()
- *	             -> tcp_listen -> reactor_run (until reactor_stop) -> disk_close -> reactor_close
+ *	             -> tcp_listen -> reactor_run (until reactor_stop) -> disk_close ->
+ *reactor_close
  *
  * One turn of the loop: completions, due timers, deferred tasks, what they queued to send, then one
  * io_uring_enter that submits all of it and waits for the next completion or timer.
@@ -26,7 +27,8 @@ struct reactor; /* opaque */
 
 struct reactor_config {
 	uint32_t entries; /* submission queue; 0: 512 */
-	uint32_t spin_us; /* poll so long before blocking while completions come that fast; 0: never */
+	uint32_t spin_us; /* poll so long before blocking while completions come that fast; 0: never
+			   */
 	void (*log)(void *arg, int level, const char *line); /* NULL: a line on stderr */
 	void *log_arg;
 };
@@ -35,7 +37,8 @@ struct reactor_config {
  * forbidden (-ENOSYS, -EPERM), no memory (-ENOMEM), ... */
 MUST_CHECK int reactor_open(const struct reactor_config *cfg, struct reactor **ret_r,
 			    char err[IO_ERR_BYTES]);
-/* Close connections and listeners (tcp_close is included) and free. Disks must be closed. NULL ok. */
+/* Close connections and listeners (tcp_close is included) and free. Disks must be closed. NULL ok.
+ */
 void reactor_close(struct reactor *r);
 
 struct env *reactor_env(struct reactor *r);
@@ -58,7 +61,8 @@ MUST_CHECK int reactor_run(struct reactor *r);
 /* Make reactor_run() return after the current turn; what was queued to send is submitted first. */
 void reactor_stop(struct reactor *r);
 
-/* Anonymous zeroed memory for an arena; pages are taken when first used. NULL when there is none. */
+/* Anonymous zeroed memory for an arena; pages are taken when first used. NULL when there is none.
+ */
 void *reactor_memory(size_t len_bytes);
 void reactor_memory_free(void *p, size_t len_bytes); /* NULL ok */
 

@@ -28,8 +28,8 @@ static void give_back(struct tcp *t, struct env_conn *c, struct rx_held *h)
 	if (h == &c->staged)
 		return;
 	io_uring_buf_ring_add(t->ring, held_bytes(t, c, h), CONN_STAGE_BYTES,
-			      (unsigned short)(h - t->ring_held),
-			      io_uring_buf_ring_mask(t->ring_n), 0);
+			      (unsigned short)(h - t->ring_held), io_uring_buf_ring_mask(t->ring_n),
+			      0);
 	io_uring_buf_ring_advance(t->ring, 1);
 	t->ring_free_n++;
 }
@@ -102,7 +102,8 @@ void recv_arm(struct env_conn *c)
 		c->recv_kind = RECV_STAGE;
 		io_uring_prep_recv(sqe, c->fd, c->stage, CONN_STAGE_BYTES, 0);
 	} else if (c->bulk || c->state == CONN_LINGER) {
-		/* Little more than the next header, so that its payload can be received directly. */
+		/* Little more than the next header, so that its payload can be received directly.
+		 */
 		c->recv_kind = RECV_SELECT;
 		io_uring_prep_recv(sqe, c->fd, NULL, BLOCK_BYTES, 0);
 	} else {

@@ -10,6 +10,7 @@
 
 #define CONNECT_NS 5000000000ull
 #define ACCEPT_RETRY_NS 100000000ull
+#define CLOSE_NS 2000000000ull
 #define USER_TIMEOUT_MS 10000
 #define RING_BUFS_MANY 128u
 #define RING_BUFS_FEW 64u
@@ -227,7 +228,8 @@ static int listen_fd(const struct addr *a, const char *text, char err[IO_ERR_BYT
 fail:
 	res = -errno;
 	snprintf(err, IO_ERR_BYTES, "listening on %s: %s%s", text, strerror(-res),
-		 res == -EADDRINUSE ? ": another program does: stop it or choose another port" : "");
+		 res == -EADDRINUSE ? ": another program does: stop it or choose another port"
+				    : "");
 	if (fd >= 0)
 		close(fd);
 	return res;
@@ -248,7 +250,8 @@ int tcp_listen(struct reactor *r, const char *addr, void (*fn)(void *arg, struct
 		return -EPERM;
 	}
 	if (t->listeners_n == LISTENERS_MAX) {
-		snprintf(err, IO_ERR_BYTES, "listening on %s: at most %u addresses", addr, LISTENERS_MAX);
+		snprintf(err, IO_ERR_BYTES, "listening on %s: at most %u addresses", addr,
+			 LISTENERS_MAX);
 		return -E2BIG;
 	}
 	fd = listen_fd(&a, addr, err);
@@ -339,7 +342,7 @@ const char *tcp_peer(const struct env_conn *c)
 static void reap_dead(struct tcp *t)
 {
 	LIST_FOR_EACH_SAFE(it, &t->dead)
-		conn_reap(CONTAINER_OF(it, struct env_conn, link));
+	conn_reap(CONTAINER_OF(it, struct env_conn, link));
 }
 
 static void turn_end(struct reactor *r)
@@ -382,7 +385,7 @@ int tcp_open(struct reactor *r, const struct tcp_config *cfg, char err[IO_ERR_BY
 		list_add_tail(&t->free, &t->conns[i].link);
 	t->plain = (plain && strcmp(plain, "1") == 0) ||
 		   rxring_open(t, t->cfg.conns_max >= NODE_CONNS_MAX ? RING_BUFS_MANY
-								      : RING_BUFS_FEW) < 0;
+								     : RING_BUFS_FEW) < 0;
 	r->tcp = t;
 	r->turn_end = turn_end;
 	r->env.connect = tcp_connect;
@@ -403,18 +406,26 @@ no_memory:
 
 void tcp_close(struct reactor *r)
 {
+	struct env_timer limit = {.fn = NULL}; /* wakes the loop below; closing runs no timers */
 	struct tcp *t = r->tcp;
 	struct list *item;
+	uint64_t end_ns;
 
 	if (!t)
 		return;
+	r->closing = true;
 	tcp_stop_listening(r);
 	while ((item = list_first(&t->live)))
 		conn_kill(CONTAINER_OF(item, struct env_conn, link));
 	reap_dead(t);
 	/* Frames go back to their pools before these are freed; cancels complete at once. */
-	while (!list_empty(&t->dead) && uring_turn(r, true) == 0)
-		;
+	end_ns = r->env.now_ns(&r->env) + CLOSE_NS;
+	timers_arm(r, &limit, end_ns);
+	while (!list_empty(&t->dead) && r->env.now_ns(&r->env) < end_ns) {
+		if (uring_turn(r, true) < 0)
+			break;
+	}
+	timers_cancel(r, &limit);
 	r->tcp = NULL;
 	r->turn_end = NULL;
 	rxring_close(t);

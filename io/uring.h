@@ -49,8 +49,8 @@ struct reactor {
 	void (*log)(void *arg, int level, const char *line);
 	void *log_arg;
 	struct reactor_stats stats;
-	struct tcp *tcp;                       /* NULL without a network */
-	void (*turn_end)(struct reactor *r);   /* tcp's: prepare what was queued to send */
+	struct tcp *tcp;                     /* NULL without a network */
+	void (*turn_end)(struct reactor *r); /* tcp's: prepare what was queued to send */
 };
 
 extern struct uring_op uring_ignore;
