@@ -13,9 +13,9 @@
  *   D4  At most IO_MAX commands are under way; one more is answered TASK SET FULL.
  *   D5  No write cache: what completed is durable (L1 of chainblk.h), so WCE is 0 and stays so.
  *
- * Ownership: a struct chain_dev belongs to its tcmu_device from open to close. Threads: callouts run
- * on the device's command thread or, for the later parts of compound commands, on the loop thread;
- * open, close and reconfig on the daemon's main thread.
+ * Ownership: a struct chain_dev belongs to its tcmu_device from open to close. Threads: callouts
+ * run on the device's command thread or, for the later parts of compound commands, on the loop
+ * thread; open, close and reconfig on the daemon's main thread.
  */
 
 #ifndef TCMU_HANDLER_DEVICE_H

@@ -88,7 +88,8 @@ static void follow_volume(struct chain_dev *cd)
 		return;
 	ret = tcmur_dev_update_size(cd->dev, bytes);
 	if (ret)
-		tcmu_dev_err(cd->dev, "the volume grew to %" PRIu64 " bytes, the device did not: "
+		tcmu_dev_err(cd->dev,
+			     "the volume grew to %" PRIu64 " bytes, the device did not: "
 			     "error %d: write the size to the device's attrib/dev_size\n",
 			     bytes, ret);
 	else
@@ -109,13 +110,15 @@ static int check_geometry(struct tcmu_device *dev, const struct chainblk_info *i
 			  uint32_t block_bytes, uint64_t bytes)
 {
 	if (block_bytes != info->sector_bytes) {
-		tcmu_dev_err(dev, "volume %s has %u-byte sectors, the device %u: create the "
+		tcmu_dev_err(dev,
+			     "volume %s has %u-byte sectors, the device %u: create the "
 			     "backstore with control=hw_block_size=%u\n",
 			     info->name, info->sector_bytes, block_bytes, info->sector_bytes);
 		return -EINVAL;
 	}
 	if (bytes > info->size_bytes) {
-		tcmu_dev_err(dev, "%" PRIu64 " bytes are more than volume %s has (%" PRIu64 "): "
+		tcmu_dev_err(dev,
+			     "%" PRIu64 " bytes are more than volume %s has (%" PRIu64 "): "
 			     "ask for less, or grow it with chainctl volume resize\n",
 			     bytes, info->name, info->size_bytes);
 		return -EINVAL;
@@ -133,7 +136,8 @@ static void describe(struct tcmu_device *dev, uint32_t block_bytes)
 		tcmu_dev_set_max_xfer_len(dev, blocks_max);
 	tcmu_dev_set_write_cache_enabled(dev, false);
 	tcmu_dev_set_solid_state_media(dev, true);
-	/* never 0: the daemon divides by it when an initiator sends WRITE SAME with UNMAP, and dies */
+	/* never 0: the daemon divides by it when an initiator sends WRITE SAME with UNMAP, and dies
+	 */
 	tcmu_dev_set_unmap_gran_align(dev, granularity);
 	/* no splitting: the library takes a discard of any length */
 	tcmu_dev_set_opt_unmap_gran(dev, granularity, false);
@@ -177,9 +181,11 @@ static int chain_open(struct tcmu_device *dev, bool reopen)
 		goto out_close;
 	describe(dev, block_bytes);
 	tcmur_dev_set_private(dev, cd);
-	tcmu_dev_info(dev, "volume %s: %" PRIu64 " of %" PRIu64 " bytes in %u-byte sectors on %u "
-		      "chains%s\n", info.name, device_bytes(dev), info.size_bytes,
-		      info.sector_bytes, info.lanes, reopen ? ", opened again" : "");
+	tcmu_dev_info(dev,
+		      "volume %s: %" PRIu64 " of %" PRIu64 " bytes in %u-byte sectors on %u "
+		      "chains%s\n",
+		      info.name, device_bytes(dev), info.size_bytes, info.sector_bytes, info.lanes,
+		      reopen ? ", opened again" : "");
 	return 0;
 
 out_close:
@@ -216,7 +222,7 @@ static int chain_reconfig(struct tcmu_device *dev, struct tcmulib_cfg_info *cfg)
 		return -EOPNOTSUPP;
 	case TCMULIB_CFG_DEV_CFGSTR:
 		tcmu_dev_err(dev, "the volume of a device cannot be changed: remove it and create "
-			     "another\n");
+				  "another\n");
 		return -EOPNOTSUPP;
 	}
 	return -EOPNOTSUPP;
@@ -240,7 +246,8 @@ static bool chain_check_config(const char *string, char **reason)
 
 		if (strchr(string, ','))
 			tcmu_warn("%s: the kernel keeps only what is before the first comma: "
-				  "separate addresses with ';'\n", string);
+				  "separate addresses with ';'\n",
+				  string);
 		if (!chainblk_open(&opt, &vol, text)) {
 			chainblk_close(vol);
 			return true;

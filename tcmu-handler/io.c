@@ -118,8 +118,8 @@ int io_read(struct tcmu_device *dev, struct tcmur_cmd *cmd, struct iovec *iov, s
 	io = io_get(cd, cmd, true);
 	if (!io)
 		return TCMU_STS_NO_RESOURCE;
-	return submitted(io, chainblk_read(cd->vol, iov, (int)iov_n, (uint64_t)offset_bytes,
-					   part_done, io));
+	return submitted(
+		io, chainblk_read(cd->vol, iov, (int)iov_n, (uint64_t)offset_bytes, part_done, io));
 }
 
 int io_write(struct tcmu_device *dev, struct tcmur_cmd *cmd, struct iovec *iov, size_t iov_n,
@@ -157,11 +157,13 @@ int io_unmap(struct tcmu_device *dev, struct tcmur_cmd *cmd, uint64_t offset_byt
 
 	if (!io)
 		return TCMU_STS_NO_RESOURCE;
-	return submitted(io, chainblk_write_zeroes(cd->vol, offset_bytes, len_bytes, 0, part_done, io));
+	return submitted(io,
+			 chainblk_write_zeroes(cd->vol, offset_bytes, len_bytes, 0, part_done, io));
 }
 
 /* Part of a write-same that does not fill 4 KiB blocks: the sector, as often as needed. */
-static int write_ragged(struct chain_io *io, void *sector, uint64_t offset_bytes, uint64_t len_bytes)
+static int write_ragged(struct chain_io *io, void *sector, uint64_t offset_bytes,
+			uint64_t len_bytes)
 {
 	struct iovec iov[2 * CHAINBLK_BLOCK_BYTES / CHAINBLK_SECTOR_BYTES];
 	uint32_t block_bytes = io->cd->block_bytes;

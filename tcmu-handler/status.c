@@ -25,7 +25,9 @@ static const struct {
 	{-ENXIO, {TCMU_STS_RANGE}, {TCMU_STS_RANGE}},
 	{-EILSEQ, {TCMU_STS_MISCOMPARE}, {TCMU_STS_MISCOMPARE}},
 	/* NOT READY, medium not present: the volume was deleted */
-	{-ENOENT, {TCMU_STS_PASSTHROUGH_ERR, 0x02, 0x3a00}, {TCMU_STS_PASSTHROUGH_ERR, 0x02, 0x3a00}},
+	{-ENOENT,
+	 {TCMU_STS_PASSTHROUGH_ERR, 0x02, 0x3a00},
+	 {TCMU_STS_PASSTHROUGH_ERR, 0x02, 0x3a00}},
 };
 
 struct status status_from_errno(int err, bool is_read)

@@ -5,8 +5,8 @@
  *	initiator URL write OFFSET LENGTH SEED
  *	initiator URL verify OFFSET LENGTH SEED
  *
- * Byte counts, multiples of the sector size. Every 8 bytes hold a mix of the seed and their place, so
- * that data from another place or another run never look right. Exit 0 only when all was as said.
+ * Byte counts, multiples of the sector size. Every 8 bytes hold a mix of the seed and their place,
+ *so that data from another place or another run never look right. Exit 0 only when all was as said.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -92,15 +92,17 @@ static int transfer(struct lun *lun, bool write, uint64_t offset, uint8_t *data,
 	int sector = (int)lun->sector_bytes, ret = 0;
 	struct scsi_task *task;
 
-	task = write ? iscsi_write16_sync(lun->ctx, lun->number, lba, data, len, sector, 0, 0, 0, 0, 0)
+	task = write ? iscsi_write16_sync(lun->ctx, lun->number, lba, data, len, sector, 0, 0, 0, 0,
+					  0)
 		     : iscsi_read16_sync(lun->ctx, lun->number, lba, len, sector, 0, 0, 0, 0, 0);
 	if (!task || task->status != SCSI_STATUS_GOOD) {
-		fprintf(stderr, "initiator: %s at %" PRIu64 ": %s\n", write ? "write" : "read", offset,
-			iscsi_get_error(lun->ctx));
+		fprintf(stderr, "initiator: %s at %" PRIu64 ": %s\n", write ? "write" : "read",
+			offset, iscsi_get_error(lun->ctx));
 		ret = -EIO;
-	} else if (!write && ((uint32_t)task->datain.size != len ||
-			      memcmp(task->datain.data, data, len))) {
-		fprintf(stderr, "initiator: data differ in the %u bytes at %" PRIu64 "\n", len, offset);
+	} else if (!write &&
+		   ((uint32_t)task->datain.size != len || memcmp(task->datain.data, data, len))) {
+		fprintf(stderr, "initiator: data differ in the %u bytes at %" PRIu64 "\n", len,
+			offset);
 		ret = -EBADMSG;
 	}
 	if (task)
@@ -140,7 +142,8 @@ int main(int argc, char **argv)
 	int ret;
 
 	if (!write && !verify && !capacity) {
-		fprintf(stderr, "usage: initiator URL capacity | URL write|verify OFFSET LENGTH SEED\n");
+		fprintf(stderr,
+			"usage: initiator URL capacity | URL write|verify OFFSET LENGTH SEED\n");
 		return 2;
 	}
 	ret = open_lun(&lun, argv[1]);

@@ -11,7 +11,15 @@
 #define MOCK_SIZE_DEFAULT (64ull << 20)
 #define MOCK_SPACE (1ull << 40) /* address space per volume, so that it can grow in place */
 
-enum mock_kind { MOCK_READ, MOCK_WRITE, MOCK_FLUSH, MOCK_DISCARD, MOCK_ZEROES, MOCK_SAME, MOCK_CAW };
+enum mock_kind {
+	MOCK_READ,
+	MOCK_WRITE,
+	MOCK_FLUSH,
+	MOCK_DISCARD,
+	MOCK_ZEROES,
+	MOCK_SAME,
+	MOCK_CAW
+};
 
 struct mock_op {
 	struct mock_op *next;
@@ -209,8 +217,10 @@ int chainblk_open(const struct chainblk_options *opt, struct chainblk **ret_vol,
 	struct chainblk *vol;
 
 	if (!strcmp(opt->volume, "missing")) {
-		snprintf(err, CHAINBLK_ERR_BYTES, "volume %s: no such volume: create it with "
-			 "chainctl volume create", opt->volume);
+		snprintf(err, CHAINBLK_ERR_BYTES,
+			 "volume %s: no such volume: create it with "
+			 "chainctl volume create",
+			 opt->volume);
 		return -ENOENT;
 	}
 	vol = calloc(1, sizeof(*vol));
@@ -278,8 +288,13 @@ int chainblk_read(struct chainblk *vol, const struct iovec *iov, int iov_n, uint
 		  chainblk_done_fn *done, void *arg)
 {
 	COUNT(reads);
-	return submit(vol, (struct mock_op){.kind = MOCK_READ, .offset_bytes = offset_bytes,
-					    .iov_n = iov_n, .done = done, .arg = arg}, iov, NULL, 0);
+	return submit(vol,
+		      (struct mock_op){.kind = MOCK_READ,
+				       .offset_bytes = offset_bytes,
+				       .iov_n = iov_n,
+				       .done = done,
+				       .arg = arg},
+		      iov, NULL, 0);
 }
 
 int chainblk_write(struct chainblk *vol, const struct iovec *iov, int iov_n, uint64_t offset_bytes,
@@ -287,22 +302,32 @@ int chainblk_write(struct chainblk *vol, const struct iovec *iov, int iov_n, uin
 {
 	(void)flags;
 	COUNT(writes);
-	return submit(vol, (struct mock_op){.kind = MOCK_WRITE, .offset_bytes = offset_bytes,
-					    .iov_n = iov_n, .done = done, .arg = arg}, iov, NULL, 0);
+	return submit(vol,
+		      (struct mock_op){.kind = MOCK_WRITE,
+				       .offset_bytes = offset_bytes,
+				       .iov_n = iov_n,
+				       .done = done,
+				       .arg = arg},
+		      iov, NULL, 0);
 }
 
 int chainblk_flush(struct chainblk *vol, chainblk_done_fn *done, void *arg)
 {
 	COUNT(flushes);
-	return submit(vol, (struct mock_op){.kind = MOCK_FLUSH, .done = done, .arg = arg}, NULL, NULL, 0);
+	return submit(vol, (struct mock_op){.kind = MOCK_FLUSH, .done = done, .arg = arg}, NULL,
+		      NULL, 0);
 }
 
 int chainblk_discard(struct chainblk *vol, uint64_t offset_bytes, uint64_t len_bytes,
 		     chainblk_done_fn *done, void *arg)
 {
 	COUNT(discards);
-	return submit(vol, (struct mock_op){.kind = MOCK_DISCARD, .offset_bytes = offset_bytes,
-					    .len_bytes = len_bytes, .done = done, .arg = arg},
+	return submit(vol,
+		      (struct mock_op){.kind = MOCK_DISCARD,
+				       .offset_bytes = offset_bytes,
+				       .len_bytes = len_bytes,
+				       .done = done,
+				       .arg = arg},
 		      NULL, NULL, 0);
 }
 
@@ -311,8 +336,12 @@ int chainblk_write_zeroes(struct chainblk *vol, uint64_t offset_bytes, uint64_t 
 {
 	(void)flags;
 	COUNT(zeroes);
-	return submit(vol, (struct mock_op){.kind = MOCK_ZEROES, .offset_bytes = offset_bytes,
-					    .len_bytes = len_bytes, .done = done, .arg = arg},
+	return submit(vol,
+		      (struct mock_op){.kind = MOCK_ZEROES,
+				       .offset_bytes = offset_bytes,
+				       .len_bytes = len_bytes,
+				       .done = done,
+				       .arg = arg},
 		      NULL, NULL, 0);
 }
 
@@ -321,8 +350,12 @@ int chainblk_write_same(struct chainblk *vol, const void *pattern, uint64_t offs
 {
 	(void)flags;
 	COUNT(write_sames);
-	return submit(vol, (struct mock_op){.kind = MOCK_SAME, .offset_bytes = offset_bytes,
-					    .len_bytes = len_bytes, .done = done, .arg = arg},
+	return submit(vol,
+		      (struct mock_op){.kind = MOCK_SAME,
+				       .offset_bytes = offset_bytes,
+				       .len_bytes = len_bytes,
+				       .done = done,
+				       .arg = arg},
 		      NULL, pattern, CHAINBLK_BLOCK_BYTES);
 }
 
@@ -340,8 +373,12 @@ int chainblk_compare_write(struct chainblk *vol, const void *cmp, const void *da
 	}
 	memcpy(both, cmp, len_bytes);
 	memcpy(both + len_bytes, data, len_bytes);
-	ret = submit(vol, (struct mock_op){.kind = MOCK_CAW, .offset_bytes = offset_bytes,
-					   .len_bytes = len_bytes, .done = done, .arg = arg},
+	ret = submit(vol,
+		     (struct mock_op){.kind = MOCK_CAW,
+				      .offset_bytes = offset_bytes,
+				      .len_bytes = len_bytes,
+				      .done = done,
+				      .arg = arg},
 		     NULL, both, 2 * (size_t)len_bytes);
 	free(both);
 	return ret;

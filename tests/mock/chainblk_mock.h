@@ -5,8 +5,8 @@
  * in its place when the frontend itself is to be looked at alone. Keeps the promises of chainblk.h,
  * L1 to L4 trivially: completions come from one loop thread, never before the submit returned.
  *
- * Every volume name exists. Its size is 64 MiB unless MOCK_SIZE (environment, bytes) says otherwise;
- * a name that ends in "4k" has 4096-byte sectors; "missing" does not exist.
+ * Every volume name exists. Its size is 64 MiB unless MOCK_SIZE (environment, bytes) says
+ * otherwise; a name that ends in "4k" has 4096-byte sectors; "missing" does not exist.
  *
  * The functions here steer it; all may be called from any thread.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* tcmu_mock - tcmu-runner's part for tests of the plugin: one device, its attributes, and a wait for
- * the completion of a command. Its functions are those of libtcmu and of the daemon's binary.
+/* tcmu_mock - tcmu-runner's part for tests of the plugin: one device, its attributes, and a wait
+ * for the completion of a command. Its functions are those of libtcmu and of the daemon's binary.
  */
 
 #ifndef TCMU_MOCK_H

@@ -38,7 +38,8 @@ static void test_config_takes_what_targetcli_lets_through(void **state)
 	struct config config;
 
 	(void)state;
-	assert_int_equal(config_parse("chain/vol0@10.0.0.1/7402;h2;/run/c.sock", &config, reason), 0);
+	assert_int_equal(config_parse("chain/vol0@10.0.0.1/7402;h2;/run/c.sock", &config, reason),
+			 0);
 	assert_string_equal(config.volume, "vol0");
 	assert_string_equal(config.addresses, "10.0.0.1:7402,h2:7400,unix:/run/c.sock");
 }

@@ -19,8 +19,10 @@ static uint8_t data[64 * 1024], back[64 * 1024];
 static int setup(void **state)
 {
 	(void)state;
-	dev = (struct tcmu_device){.cfgstring = "chain/vol0@h:1", .block_bytes = 512,
-				   .num_lbas = 64 * MIB / 512, .max_xfer_blocks = 1u << 20,
+	dev = (struct tcmu_device){.cfgstring = "chain/vol0@h:1",
+				   .block_bytes = 512,
+				   .num_lbas = 64 * MIB / 512,
+				   .max_xfer_blocks = 1u << 20,
 				   .write_cache = true};
 	for (size_t i = 0; i < sizeof(data); i++)
 		data[i] = (uint8_t)(i * 7 + i / 512);
@@ -117,8 +119,8 @@ static void test_write_same_fills_exactly_its_range_however_it_lies(void **state
 {
 	static const struct {
 		uint64_t offset, len;
-	} at[] = {{0, 512}, {512, 3584}, {3584, 1024}, {4096, 4096}, {512, 20480}, {4096, 8704},
-		  {1024, 7168}, {0, 32768}};
+	} at[] = {{0, 512},     {512, 3584},  {3584, 1024}, {4096, 4096},
+		  {512, 20480}, {4096, 8704}, {1024, 7168}, {0, 32768}};
 	uint8_t sector[512];
 
 	(void)state;
@@ -245,8 +247,10 @@ static void test_write_cache_cannot_be_switched_on(void **state)
 
 static void test_open_refuses_a_device_larger_than_its_volume(void **state)
 {
-	struct tcmu_device big = {.cfgstring = "chain/vol0@h:1", .block_bytes = 512,
-				  .num_lbas = 65 * MIB / 512, .max_xfer_blocks = 128};
+	struct tcmu_device big = {.cfgstring = "chain/vol0@h:1",
+				  .block_bytes = 512,
+				  .num_lbas = 65 * MIB / 512,
+				  .max_xfer_blocks = 128};
 
 	(void)state;
 	assert_int_equal(mock_handler->open(&big, false), -EINVAL);
@@ -255,8 +259,10 @@ static void test_open_refuses_a_device_larger_than_its_volume(void **state)
 
 static void test_open_refuses_another_sector_size_and_a_missing_volume(void **state)
 {
-	struct tcmu_device other = {.cfgstring = "chain/vol4k@h:1", .block_bytes = 512,
-				    .num_lbas = 1, .max_xfer_blocks = 128};
+	struct tcmu_device other = {.cfgstring = "chain/vol4k@h:1",
+				    .block_bytes = 512,
+				    .num_lbas = 1,
+				    .max_xfer_blocks = 128};
 
 	(void)state;
 	assert_int_equal(mock_handler->open(&other, false), -EINVAL);

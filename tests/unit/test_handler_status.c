@@ -11,8 +11,8 @@
 
 /* Every errno that chainblk.h lists. */
 static const int known[] = {
-	-EINVAL, -ENOSPC, -ENXIO, -EBADMSG, -EAGAIN, -EROFS, -ETIMEDOUT,
-	-EIO, -EILSEQ, -ENOENT, -ENOTCONN, -ESHUTDOWN,
+	-EINVAL,    -ENOSPC, -ENXIO,  -EBADMSG, -EAGAIN,   -EROFS,
+	-ETIMEDOUT, -EIO,    -EILSEQ, -ENOENT,  -ENOTCONN, -ESHUTDOWN,
 };
 
 static void test_status_success_is_success(void **state)
