@@ -22,9 +22,9 @@
 #include "lib/frame.h"
 #include "sim/rng.h"
 
-#define US 1000ull
-#define MS 1000000ull
-#define SEC 1000000000ull
+#define US ((uint64_t)1000)
+#define MS ((uint64_t)1000000)
+#define SEC ((uint64_t)1000000000)
 #define WORLD_PROCS_MAX 64u
 
 struct net;
