@@ -186,7 +186,7 @@ void cfglink_init(struct client *c)
 		  &(struct link_config){.ev = &cfg_events,
 					.role = ROLE_CFG,
 					.name = "configuration service",
-					.addrs = (const char (*)[ADDR_BYTES])c->cfg.cfg_addrs});
+					.addrs = (const char(*)[ADDR_BYTES])c->cfg.cfg_addrs});
 }
 
 void cfglink_start(struct client *c)

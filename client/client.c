@@ -142,7 +142,8 @@ static void issue(struct client *c)
 	uint32_t share = MAX(c->cfg.parts_max / REQ_SHARE, 1u);
 	struct split_part range;
 
-	LIST_FOR_EACH_SAFE (it, &c->waiting) {
+	LIST_FOR_EACH_SAFE(it, &c->waiting)
+	{
 		struct req *r = CONTAINER_OF(it, struct req, queue);
 		struct split_range all = {r->r->kind, r->offset_bytes, r->len_bytes};
 
@@ -198,7 +199,8 @@ static void give_up(struct client *c, struct req *r, int status)
 
 static void give_up_all(struct client *c, int status, uint64_t until_ns)
 {
-	LIST_FOR_EACH_SAFE (it, &c->live) {
+	LIST_FOR_EACH_SAFE(it, &c->live)
+	{
 		struct req *r = CONTAINER_OF(it, struct req, live);
 
 		if (r->r->deadline_ns > until_ns)
@@ -466,9 +468,8 @@ int client_submit(struct client *c, struct client_req *user)
 		return -EAGAIN;
 
 	r = CONTAINER_OF(list_pop(&c->reqs_free), struct req, live);
-	*r = (struct req){.r = user,
-			  .offset_bytes = user->offset_bytes,
-			  .len_bytes = user->len_bytes};
+	*r = (struct req){
+		.r = user, .offset_bytes = user->offset_bytes, .len_bytes = user->len_bytes};
 	user->status = 0;
 	user->miscompare_offset = 0;
 	list_init(&r->live);
@@ -511,11 +512,13 @@ void client_check(const struct client *c)
 	uint32_t live_n = 0, parts_n = 0;
 	uint64_t last_ns = 0;
 
-	LIST_FOR_EACH (it, &c->live) {
+	LIST_FOR_EACH(it, &c->live)
+	{
 		const struct req *r = CONTAINER_OF(it, struct req, live);
 		uint32_t n = 0;
 
-		LIST_FOR_EACH (pt, &r->parts) {
+		LIST_FOR_EACH(pt, &r->parts)
+		{
 			CHECK(CONTAINER_OF(pt, struct part, of_req)->req == r);
 			n++;
 		}
@@ -531,8 +534,8 @@ void client_check(const struct client *c)
 	CHECK(live_n == c->live_n);
 	for (uint32_t i = 0; i < c->lanes_n; i++) {
 		lane_check(&c->lanes[i]);
-		LIST_FOR_EACH (it, &c->lanes[i].w_dead)
-			parts_n++;
+		LIST_FOR_EACH(it, &c->lanes[i].w_dead)
+		parts_n++;
 	}
 	CHECK(parts_n + c->parts_free_n == c->cfg.parts_max);
 	for (uint32_t i = 0; i < c->links_n; i++)

@@ -8,9 +8,9 @@
  *	reader.c   reads of one chain: proof by confirmations (R2)
  *	split.c    arithmetic of parts          link.c  a connection that is kept up
  *
- * Event handlers change state and call client_kick(); everything is sent, and every request completed,
- * in the client's turn (client.c, on_turn), which runs before the loop blocks. So no function here is
- * ever entered again from a caller's callback in the middle of a change.
+ * Event handlers change state and call client_kick(); everything is sent, and every request
+ * completed, in the client's turn (client.c, on_turn), which runs before the loop blocks. So no
+ * function here is ever entered again from a caller's callback in the middle of a change.
  *
  * A part is on exactly one list at a time, said by its state; its request holds it on a second one.
  * Thread: the loop's. */
@@ -28,10 +28,10 @@
 #define LANE_REQUESTS_MAX 192u
 #define STALL_NS 1000000000ull
 
-struct req { /* one submitted client_req */
-	struct list live;    /* client->live by deadline, or client->reqs_free */
-	struct list queue;   /* client->waiting: has unsplit range left; client->finished; or none */
-	struct list parts;   /* part.of_req: split and not done */
+struct req {               /* one submitted client_req */
+	struct list live;  /* client->live by deadline, or client->reqs_free */
+	struct list queue; /* client->waiting: has unsplit range left; client->finished; or none */
+	struct list parts; /* part.of_req: split and not done */
 	struct client_req *r;
 	uint64_t offset_bytes, len_bytes; /* trimmed (UNMAP) */
 	uint64_t cursor_bytes;            /* split up to here */
@@ -50,13 +50,13 @@ enum part_state {
 };
 
 struct part {
-	struct list link;    /* by state: client->parts_free, or a list of its lane */
-	struct list of_req;  /* req->parts */
-	struct req *req;     /* NULL: dead, or a lane's own (SESSION, CLOSE) */
+	struct list link;   /* by state: client->parts_free, or a list of its lane */
+	struct list of_req; /* req->parts */
+	struct req *req;    /* NULL: dead, or a lane's own (SESSION, CLOSE) */
 	struct lane *lane;
 	struct split_part range;
 	enum part_state state;
-	uint32_t attempts;   /* answers that asked for another try */
+	uint32_t attempts;    /* answers that asked for another try */
 	uint64_t retry_at_ns; /* PART_BACKOFF */
 	/* modifications */
 	enum wire_req_kind kind;
@@ -66,45 +66,45 @@ struct part {
 	bool doubt;          /* may have been numbered by some head */
 	bool carried;        /* was sent unanswered in an older session: BUSY proves nothing */
 	/* reads */
-	uint64_t tag;        /* of the READ in flight */
-	uint64_t epoch;      /* the record it was issued under */
-	uint64_t turn;       /* client->turn_no when it was issued */
-	bool answered;       /* the tail's answer is good and copied out; proof outstanding */
-	uint32_t rotten_n;   /* answers that failed their CRC */
+	uint64_t tag;      /* of the READ in flight */
+	uint64_t epoch;    /* the record it was issued under */
+	uint64_t turn;     /* client->turn_no when it was issued */
+	bool answered;     /* the tail's answer is good and copied out; proof outstanding */
+	uint32_t rotten_n; /* answers that failed their CRC */
 };
 
 struct lane { /* one chain, for this volume */
 	struct client *client;
-	uint32_t index;              /* in client->lanes; bit of link.confirm_lanes */
-	struct map_chain rec;        /* epoch 0: unknown */
+	uint32_t index;                        /* in client->lanes; bit of link.confirm_lanes */
+	struct map_chain rec;                  /* epoch 0: unknown */
 	struct link *links[CHAIN_MEMBERS_MAX]; /* of rec.in[]; NULL: server unknown */
-	struct env_timer timer;      /* earliest PART_BACKOFF */
+	struct env_timer timer;                /* earliest PART_BACKOFF */
 	/* modifications: lane.c */
 	struct list w_wait, w_resend, w_sent, w_backoff, w_dead;
-	uint32_t session;            /* last one committed; 0 none yet */
-	bool open;                   /* .session may be used for new requests */
-	bool fencing;                /* X5: nothing new, reads included, until a session commits */
-	bool closed;                 /* CLOSE was answered or given up */
-	struct part ctl;             /* SESSION or CLOSE; PART_FREE when there is none */
+	uint32_t session; /* last one committed; 0 none yet */
+	bool open;        /* .session may be used for new requests */
+	bool fencing;     /* X5: nothing new, reads included, until a session commits */
+	bool closed;      /* CLOSE was answered or given up */
+	struct part ctl;  /* SESSION or CLOSE; PART_FREE when there is none */
 	struct part *by_no[LANE_NUMBERS_MAX]; /* req_no % LANE_NUMBERS_MAX -> its part */
-	uint64_t next_no, low;       /* X1 */
-	uint32_t sent_n, sent_bytes; /* of w_sent */
-	uint32_t room_ops;           /* how many may be sent at once now: halved by BUSY, grows */
-	uint32_t room_acks;          /* answers since it last grew */
-	uint64_t room_cut_no;        /* BUSY for a number below this does not halve again */
+	uint64_t next_no, low;                /* X1 */
+	uint32_t sent_n, sent_bytes;          /* of w_sent */
+	uint32_t room_ops;    /* how many may be sent at once now: halved by BUSY, grows */
+	uint32_t room_acks;   /* answers since it last grew */
+	uint64_t room_cut_no; /* BUSY for a number below this does not halve again */
 	/* reads: reader.c */
 	struct list r_wait, r_sent, r_backoff;
-	uint64_t confirmed[CHAIN_MEMBERS_MAX]; /* per member: newest turn it confirmed rec.epoch in */
+	uint64_t confirmed[CHAIN_MEMBERS_MAX]; /* per member: newest turn it confirmed */
 	/* progress */
-	uint64_t progress_ns;        /* last answer, or when it ceased to be idle */
+	uint64_t progress_ns; /* last answer, or when it ceased to be idle */
 	bool stalled;
 };
 
 struct cfglink {
 	struct link link;
-	bool opened;           /* OPENED(0) came; volume_id is known */
+	bool opened; /* OPENED(0) came; volume_id is known */
 	uint64_t open_tag;
-	uint64_t asked_ns;     /* last MAP_GET */
+	uint64_t asked_ns; /* last MAP_GET */
 };
 
 enum client_state {
@@ -132,10 +132,10 @@ struct client {
 	void (*closed)(void *arg);
 	void *closed_arg;
 
-	struct id128 cluster;    /* none before the first CONNECTED of cfgsvc */
+	struct id128 cluster; /* none before the first CONNECTED of cfgsvc */
 	struct chain_map *map, *map_spare;
 	const struct map_volume *volume; /* in *map; NULL before it is known */
-	struct map_volume identity;      /* as of the first map: lanes, base, generation are frozen */
+	struct map_volume identity; /* as of the first map: lanes, base, generation are frozen */
 	uint64_t size_bytes;
 	bool deleted;
 
@@ -151,7 +151,7 @@ struct client {
 	struct req *reqs;
 	struct part *parts;
 	uint32_t live_n, parts_free_n;
-	uint32_t stalled_n;      /* lanes that are .stalled */
+	uint32_t stalled_n; /* lanes that are .stalled */
 };
 
 /* ---- client.c ---- */

@@ -118,9 +118,10 @@ void lane_resend_unanswered(struct lane *l)
 	}
 	CHECK(l->sent_n == 0);
 #ifdef PLANT_RESEND_NEW_ID
-	LIST_FOR_EACH (it, &l->w_resend) {
+	LIST_FOR_EACH(it, &l->w_resend)
+	{
 		drop_number(l, CONTAINER_OF(it, struct part, link));
-		CONTAINER_OF(it, struct part, link)->req_no = 0;
+		lane_take_number(l, CONTAINER_OF(it, struct part, link));
 	}
 #endif
 }
@@ -128,7 +129,8 @@ void lane_resend_unanswered(struct lane *l)
 /* N3: a session committed after them: their numbers are given up. */
 void lane_bury_dead(struct lane *l)
 {
-	LIST_FOR_EACH_SAFE (it, &l->w_dead) {
+	LIST_FOR_EACH_SAFE(it, &l->w_dead)
+	{
 		struct part *p = CONTAINER_OF(it, struct part, link);
 
 		drop_number(l, p);
@@ -154,8 +156,8 @@ static void control_done(struct lane *l)
 	lane_resend_unanswered(l);
 }
 
-/* The chain will not have us (fenced, ...): everything here fails with its reason, and what may have
- * been numbered stays dead until a session commits after all. */
+/* The chain will not have us (fenced, ...): everything here fails with its reason, and what may
+ * have been numbered stays dead until a session commits after all. */
 static void control_refused(struct lane *l, int status)
 {
 	struct list *const lists[] = {&l->w_wait, &l->w_resend, &l->w_sent, &l->w_backoff};
@@ -166,7 +168,8 @@ static void control_refused(struct lane *l, int status)
 	}
 	client_part_backoff(&l->ctl);
 	for (unsigned i = 0; i < ARRAY_LEN(lists); i++) {
-		LIST_FOR_EACH_SAFE (it, lists[i]) {
+		LIST_FOR_EACH_SAFE(it, lists[i])
+		{
 			struct part *p = CONTAINER_OF(it, struct part, link);
 			struct req *r = p->req;
 
@@ -179,8 +182,8 @@ static void control_refused(struct lane *l, int status)
 
 /* ---- answers ---- */
 
-/* Refusals that a later try may not meet: no room, not the head of that epoch, or a head whose map is
- * older than ours (a volume just made or grown; deletion is learned from cfgsvc). */
+/* Refusals that a later try may not meet: no room, not the head of that epoch, or a head whose map
+ * is older than ours (a volume just made or grown; deletion is learned from cfgsvc). */
 static bool may_pass(int status, bool session)
 {
 	return status == -EAGAIN || status == -ESTALE || status == -ENOENT || status == -ENXIO ||
@@ -372,13 +375,15 @@ void lane_explain(const struct lane *l, char *out, size_t out_bytes)
 			continue;
 		return;
 	}
-	snprintf(out, out_bytes, "%s", l->rec.epoch ? "its servers are connected but do not answer"
-						    : "its record is not known yet");
+	snprintf(out, out_bytes, "%s",
+		 l->rec.epoch ? "its servers are connected but do not answer"
+			      : "its record is not known yet");
 }
 
 static void check_list(const struct list *head, enum part_state state)
 {
-	LIST_FOR_EACH (it, head) {
+	LIST_FOR_EACH(it, head)
+	{
 		const struct part *p = CONTAINER_OF(it, struct part, link);
 
 		CHECK(p->state == state);
@@ -410,7 +415,8 @@ void lane_check(const struct lane *l)
 	check_list(&l->w_sent, PART_SENT);
 	check_list(&l->w_backoff, PART_BACKOFF);
 	check_list(&l->w_dead, PART_DEAD);
-	LIST_FOR_EACH (it, &l->w_sent) {
+	LIST_FOR_EACH(it, &l->w_sent)
+	{
 		sent_n++;
 		sent_bytes += CONTAINER_OF(it, struct part, link)->sent_bytes;
 	}

@@ -8,16 +8,17 @@
  *
  *   N1  every number in [low, next_no) that is not complete is in by_no[], and next_no - low never
  *       exceeds LANE_NUMBERS_MAX; low only grows
- *   N2  nothing is sent while a session is asked for, except the SESSION itself; what was unanswered
- *       when a connection was lost is sent again with its old number after the session committed
- *   N3  a number whose request was given up stays in use until a later session committed, unless every
- *       answer it ever got was BUSY
+ *   N2  nothing is sent while a session is asked for, except the SESSION itself; what was
+ *       unanswered when a connection was lost is sent again with its old number afterwards
+ *   N3  a number whose request was given up stays in use until a later session committed,
+ *       unless every answer it ever got was BUSY
  *   N4  while fencing nothing new goes out on this lane, reads included (X5)
  *
  * A SESSION takes a number of the same row and keeps it, and its session number, until it is
- * answered: sent twice it is the same request. Requests go out only while the connections to head and
- * tail are both up, because the tail answers on its own.
- * Ownership: parts on a lane's lists are the lane's until client_part_done(). Thread: the loop's. */
+ * answered: sent twice it is the same request. Requests go out only while the connections to
+ * head and tail are both up, because the tail answers on its own.
+ *
+ * Ownership: parts on a lane's lists are its own until client_part_done(). Thread: the loop's. */
 
 #ifndef CLIENT_LANE_H
 #define CLIENT_LANE_H

@@ -116,7 +116,8 @@ static bool send_part(struct lane *l, struct part *p, uint32_t session)
 	fill_request(f, p, session);
 	if (data) {
 		if (crcs_n(p))
-			fill_crcs(p, data, (uint32_t *)(void *)(f->meta + sizeof(struct wire_request)));
+			fill_crcs(p, data,
+				  (uint32_t *)(void *)(f->meta + sizeof(struct wire_request)));
 		else
 			f->hdr.flags |= WIRE_F_DATA_CRC;
 		frame_set_data(f, data);
@@ -200,7 +201,8 @@ static void pump_list(struct lane *l, struct list *from)
 static uint64_t ripen(struct list *from, struct list *to, enum part_state state, uint64_t now,
 		      uint64_t next)
 {
-	LIST_FOR_EACH_SAFE (it, from) {
+	LIST_FOR_EACH_SAFE(it, from)
+	{
 		struct part *p = CONTAINER_OF(it, struct part, link);
 
 		if (p->retry_at_ns <= now) {

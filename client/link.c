@@ -195,7 +195,8 @@ static void on_timer(struct env_timer *t)
 
 void link_init(struct link *l, struct client *c, const struct link_config *cfg)
 {
-	*l = (struct link){.client = c, .ev = cfg->ev, .role = cfg->role, .server_id = cfg->server_id};
+	*l = (struct link){
+		.client = c, .ev = cfg->ev, .role = cfg->role, .server_id = cfg->server_id};
 	l->timer.fn = on_timer;
 	snprintf(l->name, sizeof(l->name), "%s", cfg->name);
 	link_set_addrs(l, cfg->addrs);

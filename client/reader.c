@@ -140,7 +140,7 @@ static void copy_bits(uint8_t *to, uint64_t at, const uint8_t *from, uint32_t n)
 		if (from[i / 8] >> (i % 8) & 1)
 			to[at / 8] |= (uint8_t)(1u << (at % 8));
 		else
-			to[at / 8] &= (uint8_t)~(1u << (at % 8));
+			to[at / 8] &= (uint8_t) ~(1u << (at % 8));
 	}
 }
 
@@ -170,8 +170,8 @@ static bool take_payload(const struct lane *l, struct part *p, const struct fram
 	(void)crcs;
 	(void)l;
 #endif
-	memcpy(to->data + p->range.at_bytes,
-	       f->data->data + p->range.offset_bytes % BLOCK_BYTES, p->range.len_bytes);
+	memcpy(to->data + p->range.at_bytes, f->data->data + p->range.offset_bytes % BLOCK_BYTES,
+	       p->range.len_bytes);
 	return true;
 }
 
@@ -235,7 +235,8 @@ static void denied(struct lane *l, uint64_t turn, uint64_t epoch)
 {
 	if (epoch > l->rec.epoch)
 		cfglink_refresh(l->client);
-	LIST_FOR_EACH_SAFE (it, &l->r_sent) {
+	LIST_FOR_EACH_SAFE(it, &l->r_sent)
+	{
 		struct part *p = CONTAINER_OF(it, struct part, link);
 
 		if (p->turn <= turn)
@@ -253,8 +254,8 @@ static void confirm_one(struct lane *l, const struct link *link, uint64_t turn, 
 			return;
 		}
 		l->confirmed[i] = MAX(l->confirmed[i], turn);
-		LIST_FOR_EACH_SAFE (it, &l->r_sent)
-			settle(l, CONTAINER_OF(it, struct part, link));
+		LIST_FOR_EACH_SAFE(it, &l->r_sent)
+		settle(l, CONTAINER_OF(it, struct part, link));
 		return;
 	}
 }
@@ -286,7 +287,8 @@ void reader_push(struct lane *l, struct part *p)
 
 void reader_restart(struct lane *l)
 {
-	LIST_FOR_EACH_SAFE (it, &l->r_sent) {
+	LIST_FOR_EACH_SAFE(it, &l->r_sent)
+	{
 		struct part *p = CONTAINER_OF(it, struct part, link);
 
 		p->tag = 0;
@@ -307,7 +309,8 @@ bool reader_is_idle(const struct lane *l)
 
 void reader_check(const struct lane *l)
 {
-	LIST_FOR_EACH (it, &l->r_sent) {
+	LIST_FOR_EACH(it, &l->r_sent)
+	{
 		const struct part *p = CONTAINER_OF(it, struct part, link);
 
 		CHECK(p->state == PART_SENT);
@@ -318,8 +321,8 @@ void reader_check(const struct lane *l)
 		if (p->answered)
 			CHECK(!proved(l, p)); /* else it would be done */
 	}
-	LIST_FOR_EACH (it, &l->r_wait)
-		CHECK(CONTAINER_OF(it, struct part, link)->state == PART_WAIT);
+	LIST_FOR_EACH(it, &l->r_wait)
+	CHECK(CONTAINER_OF(it, struct part, link)->state == PART_WAIT);
 	for (uint32_t i = 0; i < CHAIN_MEMBERS_MAX; i++)
 		CHECK(l->confirmed[i] <= l->client->turn_no);
 }

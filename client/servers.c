@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* One link per storage daemon that holds a lane of the volume; frames from them go to their lanes. */
+/* One link per storage daemon that holds a lane of the volume; frames from them go to their lanes.
+ */
 #include <errno.h>
 
 #include "client/core.h"
@@ -102,17 +103,17 @@ static void adopt_server(struct client *c, const struct map_server *s)
 						.role = ROLE_NODE,
 						.server_id = s->id,
 						.name = s->name,
-						.addrs = (const char (*)[ADDR_BYTES])s->addrs});
+						.addrs = (const char(*)[ADDR_BYTES])s->addrs});
 		l->expect = s->incarnation;
 		link_start(l);
 		return;
 	}
 	l->expect = s->incarnation;
-	link_set_addrs(l, (const char (*)[ADDR_BYTES])s->addrs);
+	link_set_addrs(l, (const char(*)[ADDR_BYTES])s->addrs);
 }
 
-/* Volumes may name a chain twice only by mistake; two tables of numbers for one chain would be wrong
- * (X1), so both positions share the lane. */
+/* Volumes may name a chain twice only by mistake; two tables of numbers for one chain would be
+ * wrong (X1), so both positions share the lane. */
 static void make_lanes(struct client *c)
 {
 	for (uint32_t i = 0; i < c->identity.lanes_n; i++) {

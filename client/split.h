@@ -4,8 +4,8 @@
  *	offset, len of the volume --split_next(), again and again--> (extent, offset in it, len)
  *
  *   P1  a part never leaves its extent; parts are in order, touch, and cover the range exactly
- *   P2  WRITE: a part is either whole blocks, at most OP_BYTES_MAX, and carries seeded CRCs, or lies
- *       inside one block (a ragged end: the head merges it, PROTOCOL 2)
+ *   P2  WRITE: a part is either whole blocks, at most OP_BYTES_MAX, and carries seeded CRCs,
+ *       or lies inside one block (a ragged end: the head merges it, PROTOCOL 2)
  *   P3  READ: the blocks a part touches are at most OP_BLOCKS_MAX
  *   P4  UNMAP, WRITE_SAME, PRESENT, CAW: one part per extent
  *
@@ -21,7 +21,7 @@ struct split_part {
 	uint64_t extent;
 	uint32_t offset_bytes; /* in the extent */
 	uint32_t len_bytes;
-	uint64_t at_bytes;     /* from the request's start */
+	uint64_t at_bytes; /* from the request's start */
 };
 
 struct split_range {
