@@ -136,11 +136,12 @@ static void on_connect(struct svc_conn *c, const struct frame *f)
 	struct frame *out;
 
 	memcpy(c->name, b->name, sizeof(c->name));
-	if (!id128_is_none(&f->hdr.cluster) &&
+	/* A server is told our id all the same: it stops for good when that is not its own. */
+	if (b->role != ROLE_NODE && !id128_is_none(&f->hdr.cluster) &&
 	    !id128_eq(&f->hdr.cluster, &s->cur->map.hdr.cluster)) {
 		svc_conn_drop(c, -EPROTO,
 			      "%s: it belongs to another cluster than this configuration service: "
-			      "use that cluster's --cfg, or format the store anew",
+			      "use that cluster's --cfg",
 			      c->name);
 		return;
 	}
