@@ -231,6 +231,8 @@ static void watch_lanes(struct client *c, uint64_t now)
 		struct lane *l = &c->lanes[i];
 		bool late = now - l->progress_ns > STALL_NS;
 
+		lane_watch(l, now);
+		reader_watch(l, now);
 		if (!l->stalled && late && !lane_is_idle(l)) {
 			lane_stalls(c, l, now);
 		} else if (l->stalled && !late) {

@@ -25,8 +25,12 @@
 /* Numbers [low, next_no) in use per lane. SESSION takes a number too, and a new one may be needed
  * while old requests still wait for answers; so requests leave room for many of them. */
 #define LANE_NUMBERS_MAX REQ_OUTSTANDING_MAX
+#define LANE_SESSIONS_END (LANE_NUMBERS_MAX - 1u)
 #define LANE_REQUESTS_MAX 192u
 #define STALL_NS 1000000000ull
+/* A daemon short of memory may drop an answer and leave the connection up. */
+#define PATIENCE_NS 2000000000ull
+#define PATIENCE_MAX_NS 8000000000ull
 
 struct req {               /* one submitted client_req */
 	struct list live;  /* client->live by deadline, or client->reqs_free */
@@ -58,6 +62,7 @@ struct part {
 	enum part_state state;
 	uint32_t attempts;    /* answers that asked for another try */
 	uint64_t retry_at_ns; /* PART_BACKOFF */
+	uint64_t sent_ns;     /* PART_SENT: since when it waits */
 	/* modifications */
 	enum wire_req_kind kind;
 	uint64_t req_no;     /* 0: none yet */
@@ -97,6 +102,7 @@ struct lane { /* one chain, for this volume */
 	uint64_t confirmed[CHAIN_MEMBERS_MAX]; /* per member: newest turn it confirmed */
 	/* progress */
 	uint64_t progress_ns; /* last answer, or when it ceased to be idle */
+	uint64_t patience_ns; /* how long an answer may take before it counts as lost */
 	bool stalled;
 };
 

@@ -79,6 +79,7 @@ bool lane_is_closed(const struct lane *l)
 
 void lane_progress(struct lane *l)
 {
+	l->patience_ns = PATIENCE_NS;
 	l->progress_ns = client_now(l->client);
 }
 
@@ -102,6 +103,21 @@ static void disturbed(struct lane *l)
 	if (!list_empty(&l->w_sent))
 		l->open = false;
 #endif
+}
+
+void lane_watch(struct lane *l, uint64_t now_ns)
+{
+	struct part *first = NULL;
+
+	if (l->ctl.state == PART_SENT)
+		first = &l->ctl;
+	else if (l->open && !list_empty(&l->w_sent))
+		first = CONTAINER_OF(list_first(&l->w_sent), struct part, link);
+	if (!first || now_ns - first->sent_ns <= l->patience_ns)
+		return;
+	l->patience_ns = MIN(2 * l->patience_ns, PATIENCE_MAX_NS);
+	disturbed(l);
+	client_kick(l->client);
 }
 
 /* X3, after SESSION committed: an op is in the table or never will be. Same numbers, in order. */
@@ -184,10 +200,13 @@ static void control_refused(struct lane *l, int status)
 
 /* Refusals that a later try may not meet: no room, not the head of that epoch, or a head whose map
  * is older than ours (a volume just made or grown; deletion is learned from cfgsvc). */
-static bool may_pass(int status, bool session)
+static bool may_pass(int status, enum wire_req_kind kind)
 {
-	return status == -EAGAIN || status == -ESTALE || status == -ENOENT || status == -ENXIO ||
-	       (session && status == -EUSERS);
+	if (status == -ENOTCONN)
+		return kind != REQ_CLOSE; /* forgotten already: an answer was lost */
+	if (status == -EUSERS)
+		return kind == REQ_SESSION;
+	return status == -EAGAIN || status == -ESTALE || status == -ENOENT || status == -ENXIO;
 }
 
 static int known_status(int status)
@@ -228,7 +247,11 @@ static void refused(struct lane *l, struct part *p, int status)
 		client_part_backoff(p);
 		return;
 	}
-	adjust_room(l, p, true);
+	/* The head does not know our session: it forgot us, or never heard of it. */
+	if (status == -ENOTCONN && p->session == l->session)
+		l->open = false;
+	if (status == -EAGAIN)
+		adjust_room(l, p, true);
 	uncount_sent(l, p);
 	p->doubt = p->carried;
 	set_state(p, PART_BACKOFF, &l->w_backoff);
@@ -238,11 +261,10 @@ static void refused(struct lane *l, struct part *p, int status)
 void lane_reply(struct lane *l, const struct wire_reply *rep)
 {
 	struct part *p = *slot_of(l, rep->req_no);
-	bool again = may_pass(rep->status, p == &l->ctl);
 
 	if (!p || p->req_no != rep->req_no)
 		return; /* answered before: the tail answers every DUP */
-	if (again) {
+	if (may_pass(rep->status, p->kind)) {
 		/* A refusal speaks of one sending; an older one says nothing about the newer. */
 		if (p->state == PART_SENT && rep->session == p->session)
 			refused(l, p, rep->status);
@@ -339,6 +361,7 @@ static void on_timer(struct env_timer *t)
 void lane_init(struct lane *l, struct client *c, uint32_t index)
 {
 	*l = (struct lane){.client = c, .index = index, .next_no = 1, .low = 1};
+	l->patience_ns = PATIENCE_NS;
 	l->timer.fn = on_timer;
 	l->room_ops = LANE_REQUESTS_MAX;
 	l->ctl.lane = l;

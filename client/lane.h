@@ -42,6 +42,8 @@ struct link *lane_member(const struct lane *l, uint32_t pos);
 /* Nothing of anybody's outstanding or waiting. */
 bool lane_writes_idle(const struct lane *l);
 bool lane_is_idle(const struct lane *l);
+/* Answers that are overdue count as lost: a new session, and everything again. */
+void lane_watch(struct lane *l, uint64_t now_ns);
 /* Closing: the chain has forgotten this client, or never knew it. */
 bool lane_is_closed(const struct lane *l);
 /* It answered. */

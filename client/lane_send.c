@@ -123,6 +123,7 @@ static bool send_part(struct lane *l, struct part *p, uint32_t session)
 		frame_set_data(f, data);
 	}
 	p->session = session;
+	p->sent_ns = client_now(l->client);
 	p->sent_bytes = f->hdr.data_bytes;
 	p->doubt = true;
 	link_send(head, f);
@@ -164,9 +165,9 @@ static void pump_control(struct lane *l, uint64_t now)
 		return; /* those who wanted it are gone: kept for the next one */
 	/* Many sessions in a row used up the row of numbers. To bury the dead now is as good as
 	 * after the commit: the raised low rides in the SESSION that fences them. */
-	if (!ctl->req_no && l->next_no - l->low == LANE_NUMBERS_MAX)
+	if (!ctl->req_no && l->next_no - l->low >= LANE_SESSIONS_END)
 		lane_bury_dead(l);
-	if (!ctl->req_no && l->next_no - l->low == LANE_NUMBERS_MAX)
+	if (!ctl->req_no && l->next_no - l->low >= LANE_SESSIONS_END)
 		return;
 	send_part(l, ctl, ctl->session);
 }

@@ -40,6 +40,7 @@ static bool send_read(struct lane *l, struct part *p)
 	p->tag = ++c->tag_next * c->cfg.parts_max + (uint64_t)(p - c->parts);
 	p->epoch = l->rec.epoch;
 	p->turn = c->turn_no;
+	p->sent_ns = client_now(c);
 	p->answered = false;
 	*(struct wire_read *)(void *)f->meta = (struct wire_read){
 		.volume = c->identity.id,
@@ -293,6 +294,17 @@ void reader_restart(struct lane *l)
 
 		p->tag = 0;
 		set_state(p, PART_WAIT, &l->r_wait);
+	}
+}
+
+void reader_watch(struct lane *l, uint64_t now_ns)
+{
+	LIST_FOR_EACH_SAFE(it, &l->r_sent)
+	{
+		struct part *p = CONTAINER_OF(it, struct part, link);
+
+		if (now_ns - p->sent_ns > PATIENCE_NS)
+			try_later(l, p);
 	}
 }
 

@@ -32,6 +32,8 @@ void reader_reply(struct client *c, struct frame *f);
 void reader_confirmed(struct client *c, struct link *link, struct frame *f);
 /* Everything out is asked for again: the record changed, or a member's connection was lost. */
 void reader_restart(struct lane *l);
+/* Answers that are overdue count as lost. */
+void reader_watch(struct lane *l, uint64_t now_ns);
 void reader_abandon(struct part *p);
 bool reader_is_idle(const struct lane *l);
 void reader_check(const struct lane *l);

@@ -432,6 +432,11 @@ static bool move_outbox(struct fake_cluster *k, struct fake_peer *p)
 	if (held(k, f))
 		return false;
 	list_del(&f->link);
+	if (f->hdr.type != WIRE_MAP && f->hdr.type != WIRE_OPENED &&
+	    fake_random(k->net) % 100 < k->drop_percent) {
+		frame_put(f);
+		return true;
+	}
 	fake_deliver(p->conn, f, p->server_id ? ROLE_NODE : ROLE_CFG);
 	return true;
 }

@@ -301,6 +301,26 @@ static void test_lane_takes_a_session_to_the_head_of_a_new_record(void **state)
 	fake_cluster_fini(k);
 }
 
+static void test_lane_takes_an_overdue_answer_for_lost(void **state)
+{
+	struct fake_cluster *k = cluster_open(1);
+	struct fake_req *q = fake_req(k, CLIENT_WRITE, 0, 4096, 'b');
+
+	(void)state;
+	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
+	(void)fake_trace(k);
+	k->drop_percent = 100;
+	fake_submit(q);
+	fake_pass(k, 1900 * MS);
+	assert_string_equal(fake_trace(k), " WRITE 1/3; ");
+	k->drop_percent = 0;
+	fake_pass(k, 500 * MS);
+	assert_string_equal(fake_trace(k), " SESSION 2/4;  WRITE 2/3; ");
+	assert_int_equal(result(q), 0);
+	fake_req_free(q);
+	fake_cluster_fini(k);
+}
+
 static void test_lane_passes_on_what_the_head_refuses_for_good(void **state)
 {
 	struct fake_cluster *k = cluster_open(1);
@@ -334,6 +354,7 @@ int main(void)
 		cmocka_unit_test(test_lane_deadline_ends_the_request_at_once_and_fences_the_lane),
 		cmocka_unit_test(test_lane_request_that_was_only_ever_busy_dies_without_a_fence),
 		cmocka_unit_test(test_lane_takes_a_session_to_the_head_of_a_new_record),
+		cmocka_unit_test(test_lane_takes_an_overdue_answer_for_lost),
 		cmocka_unit_test(test_lane_passes_on_what_the_head_refuses_for_good),
 	};
 

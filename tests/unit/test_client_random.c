@@ -69,7 +69,7 @@ static void start(struct slot *s)
 	assert_int_equal(client_submit(s->k->client, &q->r), 0);
 }
 
-static void run_seed(uint64_t seed, uint32_t reset_percent)
+static void run_seed(uint64_t seed, uint32_t reset_percent, uint32_t drop_percent)
 {
 	struct fake_cluster *k = fake_cluster_init(
 		&(struct fake_cluster_config){.seed = seed,
@@ -86,13 +86,14 @@ static void run_seed(uint64_t seed, uint32_t reset_percent)
 	}
 	k->busy_percent = 10;
 	k->reset_percent = reset_percent;
+	k->drop_percent = drop_percent;
 	for (uint32_t step = 0; step < STEPS; step++) {
 		fake_chaos(k);
 		if (step % 64 == 0)
 			client_check(k->client);
 	}
 	/* faults stop: everything completes (I16) */
-	k->busy_percent = k->reset_percent = 0;
+	k->busy_percent = k->reset_percent = k->drop_percent = 0;
 	for (uint32_t i = 0; i < SLOTS; i++)
 		slots[i].stop = true;
 	for (uint32_t i = 0; left && i < 3000; i++) {
@@ -114,14 +115,22 @@ static void test_client_is_linearizable_in_any_order_of_events(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 6; seed++)
-		run_seed(seed, 0);
+		run_seed(seed, 0, 0);
 }
 
 static void test_client_is_linearizable_while_connections_break(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 12; seed++)
-		run_seed(seed, 1 + (uint32_t)seed % 4);
+		run_seed(seed, 1 + (uint32_t)seed % 4, 0);
+}
+
+/* What a daemon without a free frame does. */
+static void test_client_is_linearizable_while_answers_are_lost(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 12; seed++)
+		run_seed(seed, (uint32_t)seed % 3, 2);
 }
 
 int main(void)
@@ -129,6 +138,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_client_is_linearizable_in_any_order_of_events),
 		cmocka_unit_test(test_client_is_linearizable_while_connections_break),
+		cmocka_unit_test(test_client_is_linearizable_while_answers_are_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
