@@ -37,6 +37,7 @@ class E2E:
         self.places = []    # (what, byte offset in vol0) for show_where()
         self.portal = None  # as open-iscsi sees it
         self.mount = "/mnt/vol0"
+        self.mount_4k = "/mnt/4k"
         self.sums = "/tmp/sums"
 
     def initiator(self, *args):
@@ -69,13 +70,14 @@ class E2E:
         self.portal = self.rig.gateway.inner_portal()
         if not self.rig.vm:  # this machine: leave nothing outside the run folder
             self.mount = os.path.join(self.rig.run_dir, "vol0")
+            self.mount_4k = os.path.join(self.rig.run_dir, "vol4k")
             self.sums = os.path.join(self.rig.run_dir, "sums")
 
     def create_luns(self):
         """backstores and LUNs through targetcli"""
         gw = self.rig.gateway
-        self.lun = gw.create_disk("disk0", str(SIZE), "vol0")
-        self.lun_4k = gw.create_disk("disk4k", str(SIZE_4K), "vol4k", sector=4096)
+        self.lun, self.lun_4k = gw.create_disks(("disk0", SIZE, "vol0", 512),
+                                                ("disk4k", SIZE_4K, "vol4k", 4096))
         for line in gw.log:
             self.steps.say("targetcli " + line)
 
@@ -194,13 +196,14 @@ class E2E:
 
     def use_4k_sectors(self):
         """the LUN with 4096-byte sectors: ext4, files, fsck"""
-        device = self.guest(f"disk_of {IQN} {self.lun_4k}").strip()
+        device, mount = self.guest_disk_4k(), self.mount_4k
         out = self.guest(f"cat /sys/block/{os.path.basename(device)}/queue/logical_block_size\n"
-                         f"mkfs.ext4 -q -F {device} && mkdir -p /mnt/4k && "
-                         f"mount {device} /mnt/4k && "
-                         "cp -r /usr/lib/python3*/json /mnt/4k/ && sync && umount /mnt/4k && "
-                         f"e2fsck -fn {device} >/dev/null 2>&1 && mount {device} /mnt/4k && "
-                         "diff -r /usr/lib/python3*/json /mnt/4k/json && umount /mnt/4k && echo same")
+                         f"mkfs.ext4 -q -F {device} && mkdir -p {mount} && "
+                         f"mount {device} {mount} && "
+                         f"cp -r /usr/lib/python3*/json {mount}/ && sync && umount {mount} && "
+                         f"e2fsck -fn {device} >/dev/null 2>&1 && mount {device} {mount} && "
+                         f"diff -r /usr/lib/python3*/json {mount}/json && umount {mount} && "
+                         "echo same")
         if out.split() != ["4096", "same"]:
             raise StepError(f"{device}: {out}")
 

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #define MOCK_SIZE_DEFAULT (64ull << 20)
-#define MOCK_SPACE (1ull << 40) /* address space per volume, so that it can grow in place */
+#define MOCK_SPACE (1ull << 34) /* address space per volume, so that it can grow in place */
 
 enum mock_kind {
 	MOCK_READ,

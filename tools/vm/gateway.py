@@ -56,18 +56,25 @@ class Gateway:
 
     def create_disk(self, name, size, volume, sector=512):
         """A backstore on @volume, and the next LUN of the target. Returns the LUN's number."""
-        lines = [f"/backstores/user:chain create name={name} size={size} "
-                 f"cfgstring={volume}@{self.cfg}"
-                 + (f" control=hw_block_size={sector}" if sector != 512 else "")]
+        return self.create_disks((name, size, volume, sector))[0]
+
+    def create_disks(self, *disks):
+        """The same for several (name, size, volume, sector) at once."""
+        lines = []
         if not self.has_target:
             lines += [f"/iscsi create {IQN}", *self.portal(),
                       f"/iscsi/{IQN}/tpg1 set attribute generate_node_acls=1 "
                       "cache_dynamic_acls=1 demo_mode_write_protect=0 authentication=0"]
-        lines.append(f"/iscsi/{IQN}/tpg1/luns create /backstores/user:chain/{name}")
+        for name, size, volume, sector in disks:
+            lines += [f"/backstores/user:chain create name={name} size={size} "
+                      f"cfgstring={volume}@{self.cfg}"
+                      + (f" control=hw_block_size={sector}" if sector != 512 else ""),
+                      f"/iscsi/{IQN}/tpg1/luns create /backstores/user:chain/{name}"]
         self.targetcli(*lines)
         self.has_target = True
-        self.disks.append(name)
-        return len(self.disks) - 1
+        first = len(self.disks)
+        self.disks += [disk[0] for disk in disks]
+        return list(range(first, len(self.disks)))
 
     def runner_log(self):
         return self.sh("tail -n 15 /var/log/tcmu-runner.log")[1]
@@ -159,7 +166,7 @@ class HostGateway(Gateway):
 
     def down(self):
         """Take away what was made here, in the opposite order; each part may be missing."""
-        self.sh(f"umount {self.run_dir}/vol0; umount /mnt/4k; "
+        self.sh(f"umount {self.run_dir}/vol0 {self.run_dir}/vol4k; "
                 f"iscsiadm -m node -T {IQN} --logout; iscsiadm -m node -T {IQN} -o delete")
         lines = [f"/iscsi delete {IQN}"] if self.has_target else []
         lines += [f"/backstores/user:chain delete {name}" for name in self.disks]

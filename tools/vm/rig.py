@@ -178,10 +178,11 @@ def tool(argv, timeout_s=120):
 
 
 def end_on_signals():
-    """SIGTERM and SIGHUP end this program as Ctrl-C does: through every clean-up."""
+    """SIGTERM and SIGHUP end this program as Ctrl-C does: through every clean-up. SIGINT too where
+    a shell started it in the background, with that signal ignored."""
     def interrupt(signum, frame):
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
-        for signum in (signal.SIGTERM, signal.SIGHUP):
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, interrupt)
