@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* The connection to the configuration service. Its loss stops no I/O: chains go on in the epoch they
- * are in, and the link comes back by itself. */
+/* The connection to the configuration service. Its loss stops no I/O: chains go on in the epoch
+ * they are in, and the link comes back by itself. */
 #include "chaind/node_priv.h"
 
 #include <errno.h>
@@ -41,7 +41,9 @@ static struct buf *reports(struct node *n)
 
 		w[i] = (struct wire_report){
 			.chain = r->chain,
-			.state = n->failed ? REPLICA_FAILED : r->repl.in ? REPLICA_IN : REPLICA_OUT,
+			.state = n->failed    ? REPLICA_FAILED
+				 : r->repl.in ? REPLICA_IN
+					      : REPLICA_OUT,
 			.epoch = r->stored_epoch,
 			.last = r->repl.durable,
 			.known = r->repl.commit,
@@ -156,8 +158,8 @@ static void on_connected(struct node *n, const struct frame *f)
 	const struct wire_connected *c = (const struct wire_connected *)(const void *)f->meta;
 
 	if (c->role != ROLE_CFG || id128_is_none(&f->hdr.cluster)) {
-		env_logf(n->env, ENV_ERR, "chaind %s: %s is no configuration service",
-			 n->cfg.name, n->cfg.cfg_addrs[n->cfglink.addr % SERVER_ADDRS_MAX]);
+		env_logf(n->env, ENV_ERR, "chaind %s: %s is no configuration service", n->cfg.name,
+			 n->cfg.cfg_addrs[n->cfglink.addr % SERVER_ADDRS_MAX]);
 		drop(n, true);
 		return;
 	}
@@ -172,8 +174,9 @@ static void on_connected(struct node *n, const struct frame *f)
 	if (!id128_eq(&n->cluster, &f->hdr.cluster)) {
 		env_logf(n->env, ENV_ERR, "chaind %s: cfgsvc is another cluster's", n->cfg.name);
 		drop(n, true);
-		node_ready(n, -EPERM, "the store belongs to another cluster than this cfgsvc: "
-				      "point --cfg at its own, or format the store");
+		node_ready(n, -EPERM,
+			   "the store belongs to another cluster than this cfgsvc: "
+			   "point --cfg at its own, or format the store");
 		return;
 	}
 	if (n->cluster_setting)
@@ -267,13 +270,13 @@ static void on_closed(struct env_conn *c, void *owner, int err, const char *why)
 
 	CHECK(n->cfglink.c == c);
 	if (n->cfglink.failures == 0 || n->cfglink.state == CFG_UP)
-		env_logf(n->env, ENV_WARN, "chaind %s: cfgsvc: %s (%d); trying again",
-			 n->cfg.name, why, err);
+		env_logf(n->env, ENV_WARN, "chaind %s: cfgsvc: %s (%d); trying again", n->cfg.name,
+			 why, err);
 	drop(n, false);
 }
 
-static const struct conn_events events = {.opened = on_opened, .frame = on_frame,
-					  .closed = on_closed};
+static const struct conn_events events = {
+	.opened = on_opened, .frame = on_frame, .closed = on_closed};
 
 static void try_connect(struct node *n)
 {
@@ -295,7 +298,7 @@ static void try_connect(struct node *n)
 	l->since_ns = n->env->now_ns(n->env);
 }
 
-void cfglink_start(struct node *n)
+void cfglink_open(struct node *n)
 {
 	n->cfglink.addr = SERVER_ADDRS_MAX - 1;
 	try_connect(n);

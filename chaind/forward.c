@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* What goes to the successor. One cursor per replica, send_next: an op that arrives while the cursor
- * stands on it is forwarded at once with the very buffer it came in (W3); else the pump re-reads from
- * the store what the cursor points at, until it has caught up. */
+/* What goes to the successor. One cursor per replica, send_next: an op that arrives while the
+ * cursor stands on it is forwarded at once with the very buffer it came in (W3); else the pump
+ * re-reads from the store what the cursor points at, until it has caught up. */
 #include "chaind/node_priv.h"
 
 #include <errno.h>
@@ -121,8 +121,8 @@ void forward_dup(struct replica *r, uint64_t seq, const struct wire_dup *dup)
 {
 	struct frame *f;
 
-	/* Behind the op itself the order of the stream holds (X2). Where the op has not been sent yet,
-	 * or the link is down, nothing is lost: it is answered when it commits. */
+	/* Behind the op itself the order of the stream holds (X2). Where the op has not been sent
+	 * yet, or the link is down, nothing is lost: it is answered when it commits. */
 	if (!r->down || r->send_next <= seq)
 		return;
 	f = node_chain_frame(r, WIRE_DUP, sizeof(*dup), seq);

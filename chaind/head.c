@@ -145,8 +145,8 @@ static enum op_kind op_kind_of(const struct wire_request *q)
 	return OP_WRITE;
 }
 
-/* X2: numbered before. Committed: we may say so ourselves. Else the tail answers at commit; DUP makes
- * it answer again if it has done so, and we do when we hear of the commit. */
+/* X2: numbered before. Committed: we may say so ourselves. Else the tail answers at commit; DUP
+ * makes it answer again if it has done so, and we do when we hear of the commit. */
 static void again(struct replica *r, const struct frame *f, const struct store_req_answer *known)
 {
 	struct wire_dup dup = {.client = f->hdr.from, .req_no = REQ(f)->req_no};

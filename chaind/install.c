@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* Records: which chains name us, at which epoch. A record is noted on disk before anything is done in
- * its epoch, so that after a crash nobody acts in an older one (PROTOCOL 4, Install). */
+/* Records: which chains name us, at which epoch. A record is noted on disk before anything is done
+ * in its epoch, so that after a crash nobody acts in an older one (PROTOCOL 4, Install). */
 #include "chaind/node_priv.h"
 
 #include <errno.h>
@@ -78,7 +78,8 @@ static const char *record_wrong(const struct replica *r, const struct map_chain 
 	if (r->history != 0 && r->history != rec->history)
 		return "it has another history than our log: this disk was part of another chain";
 	if (rec->epoch <= r->stored_epoch && r->state == RS_OUT)
-		return "it is not newer than what we acted in: the configuration store was rolled back";
+		return "it is not newer than what we acted in: the configuration store was rolled "
+		       "back";
 	return NULL;
 }
 
@@ -126,12 +127,24 @@ void install_record(struct node *n, const struct map_chain *rec)
 	start_install(r);
 }
 
+/* What the log never took holds a buffer. */
+static void drop_payloads(struct replica *r)
+{
+	for (unsigned i = 0; i < WINDOW_OPS_MAX; i++) {
+		if (!r->ring[i])
+			continue;
+		buf_put(r->ring[i]->data);
+		r->ring[i]->data = NULL;
+	}
+}
+
 void install_leave_all(struct node *n)
 {
 	for (unsigned i = 0; i < n->replicas_n; i++) {
 		if (n->replicas[i].state == RS_IN)
 			leave(&n->replicas[i]);
 		n->replicas[i].state = RS_OUT;
+		drop_payloads(&n->replicas[i]);
 	}
 	n->cfglink.report_now = true;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* chaind - the storage daemon as a program: `chaind format` makes a store, `chaind run` serves it. */
+/* chaind - the storage daemon as a program: `chaind format` makes a store, `chaind run` serves it.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -96,7 +97,8 @@ static int command_format(struct program *p)
 	bool is_block = stat(p->opt.store, &st) == 0 && S_ISBLK(st.st_mode);
 
 	if (!is_block && p->opt.size_bytes == 0)
-		return fail(p->opt.store, "a store in a file needs --size, for instance --size 10G");
+		return fail(p->opt.store,
+			    "a store in a file needs --size, for instance --size 10G");
 	if (!is_block && disk_create_file(p->opt.store, p->opt.size_bytes, err) < 0)
 		return fail(p->opt.store, err);
 	if (reactor_open(&(struct reactor_config){0}, &p->reactor, err) < 0)

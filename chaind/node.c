@@ -27,7 +27,7 @@ static struct buf_pool_config bufs_config(const struct node_config *cfg)
 
 static uint32_t slots_shared(const struct node_config *cfg)
 {
-	return MIN(2048u, MAX(WINDOW_OPS_MAX, cfg->chains_max * 64));
+	return MIN(2048u, MAX(2 * WINDOW_OPS_MAX, cfg->chains_max * 64));
 }
 
 static uint32_t slots_all(const struct node_config *cfg)
@@ -268,8 +268,8 @@ static void finish(struct node *n)
 	n->env->timer_cancel(n->env, &n->stop_timer);
 	cfglink_close(n);
 	peers_close(n);
-	LIST_FOR_EACH_SAFE (it, &n->sessions)
-		session_close(CONTAINER_OF(it, struct session, link));
+	LIST_FOR_EACH_SAFE(it, &n->sessions)
+	session_close(CONTAINER_OF(it, struct session, link));
 	if (n->store)
 		store_close(n->store, on_store_closed, n);
 	else
@@ -351,7 +351,7 @@ static void on_opened(void *arg, int res, const char *why, const struct store_op
 	}
 	store_on_space(n->store, on_space, n);
 	n->env->timer_arm(n->env, &n->tick, n->env->now_ns(n->env) + TICK_NS);
-	cfglink_start(n);
+	cfglink_open(n);
 }
 
 void node_start(struct node *n, void (*ready)(void *arg, int res, const char *why), void *arg)

@@ -44,25 +44,25 @@ struct frame_source *node_frames(struct node *n); /* for io/: where received fra
 struct buf_pool *node_bufs(struct node *n);
 /* What to register instead of cfg->addrs; before node_start(). */
 void node_set_addrs(struct node *n, char addrs[SERVER_ADDRS_MAX][ADDR_BYTES]);
-/* Open the store, connect to cfgsvc, register, serve. ready(arg, 0) once registered; ready(arg, -errno)
- * with @why when it cannot ever work (bad store, cluster mismatch, rolled-back disk). */
+/* Open the store, connect to cfgsvc, register, serve. ready(arg, 0) once registered; ready(arg,
+ * -errno) with @why when it cannot ever work (bad store, cluster mismatch, rolled-back disk). */
 void node_start(struct node *n, void (*ready)(void *arg, int res, const char *why), void *arg);
 /* A connection the shell accepted. */
 void node_accept(struct node *n, struct env_conn *c);
-/* Clean stop: refuse new requests, let numbered ops commit (bounded by @deadline_ns on env's clock),
- * close the store, then stopped(arg). */
+/* Clean stop: refuse new requests, let numbered ops commit (bounded by @deadline_ns on env's
+ * clock), close the store, then stopped(arg). */
 void node_stop(struct node *n, uint64_t deadline_ns, void (*stopped)(void *arg), void *arg);
 
 /* For the simulator's invariants (06-testing I1-I18) and for tests. */
 struct node_chain_view {
 	uint32_t chain;
 	uint64_t epoch;
-	int position;      /* 0 head .. in_n-1 tail; -1 not a member now */
+	int position; /* 0 head .. in_n-1 tail; -1 not a member now */
 	bool is_tail;
-	uint64_t recv;     /* highest seq received */
-	uint64_t durable;  /* on our disk */
-	uint64_t token;    /* D_i as told downstream */
-	uint64_t commit;   /* commit watermark we know */
+	uint64_t recv;                     /* highest seq received */
+	uint64_t durable;                  /* on our disk */
+	uint64_t token;                    /* D_i as told downstream */
+	uint64_t commit;                   /* commit watermark we know */
 	uint32_t window_ops, window_bytes; /* in use now */
 };
 unsigned node_chains_n(const struct node *n);

@@ -12,8 +12,8 @@
  *
  *   P1  a slot holds one op from receipt to store_op.released; r->ring has those above commit
  *   P2  slots out of the shared part <= slots_shared_max; each replica may always take SLOTS_OWN
- *   P3  appended <= recv; ops between wait in the ring for log space, with their payload (slot.data)
- *   P4  send_next is 0 exactly when repl.synced is false
+ *   P3  appended <= recv; ops between wait in the ring for log space, with their payload
+ *(slot.data) P4  send_next is 0 exactly when repl.synced is false
  *
  * Ownership: everything lies in the node. Thread: the reactor's. */
 
@@ -24,8 +24,8 @@
 #include "chaind/repl.h"
 #include "store/store.h"
 
-#define SLOTS_OWN 4u           /* per replica, always there */
-#define CHAIN_HASH 1024u       /* > NODE_CHAINS_MAX */
+#define SLOTS_OWN 4u     /* per replica, always there */
+#define CHAIN_HASH 1024u /* > NODE_CHAINS_MAX */
 #define SESSION_HASH 1024u
 #define SEND_QUEUE_MAX (8u << 20) /* bytes queued to a successor before the cursor waits */
 #define TICK_NS (100ull * 1000 * 1000)
@@ -42,12 +42,12 @@ struct slot {
 	struct list link; /* free list */
 	struct replica *r;
 	struct store_op op;
-	struct buf *data;  /* only until the log has taken the op (P3) */
-	bool shared;       /* from the shared part */
+	struct buf *data; /* only until the log has taken the op (P3) */
+	bool shared;      /* from the shared part */
 	bool in_ring;
-	bool asked_again;  /* head: its client sent it twice, answer when committed (X2) */
+	bool asked_again;       /* head: its client sent it twice, answer when committed (X2) */
 	uint32_t session_again; /* and in which session */
-	uint32_t pages;    /* upper bound of pages it makes (W8) */
+	uint32_t pages;         /* upper bound of pages it makes (W8) */
 	uint32_t crcs[OP_BLOCKS_MAX];
 };
 
@@ -58,51 +58,51 @@ struct replica {
 	uint32_t chain;
 	enum replica_state state;
 	struct repl repl;
-	struct map_chain rec;      /* the configuration we act in */
-	struct map_chain next;     /* INSTALLING: being noted on disk */
-	uint64_t stored_epoch;     /* highest on disk */
-	uint64_t noting_epoch;     /* INSTALLING: on its way there */
-	uint64_t history;          /* of the log; 0: none yet */
+	struct map_chain rec;  /* the configuration we act in */
+	struct map_chain next; /* INSTALLING: being noted on disk */
+	uint64_t stored_epoch; /* highest on disk */
+	uint64_t noting_epoch; /* INSTALLING: on its way there */
+	uint64_t history;      /* of the log; 0: none yet */
 	struct slot *ring[WINDOW_OPS_MAX];
-	uint64_t appended;         /* P3 */
-	uint64_t commit_done;      /* told to the store and to clients: repl.commit */
-	uint64_t send_next;        /* P4: next seq for the successor */
+	uint64_t appended;    /* P3 */
+	uint64_t commit_done; /* told to the store and to clients: repl.commit */
+	uint64_t send_next;   /* P4: next seq for the successor */
 	bool fetching;
 	struct store_fetch fetch;
 	uint32_t window_bytes, window_pages; /* of slots in the ring */
-	uint32_t own_used;         /* slots out of SLOTS_OWN */
-	struct peer *down;         /* successor, NULL at the tail or when not IN */
-	struct list down_link;     /* peer.replicas */
-	struct list token_link;    /* peer.tokens: our token moved */
-	struct list commit_link;   /* node.commits: our commit moved */
-	struct list stuck_link;    /* node.stuck: the cursor waits for frames, buffers or the queue */
-	struct list nak_link;      /* node.naks */
-	struct list persist_link;  /* node.persists: the log was full */
-	struct list rmws;          /* rmw.c: arrivals holding or waiting for blocks, oldest first */
+	uint32_t own_used;                   /* slots out of SLOTS_OWN */
+	struct peer *down;                   /* successor, NULL at the tail or when not IN */
+	struct list down_link;               /* peer.replicas */
+	struct list token_link;              /* peer.tokens: our token moved */
+	struct list commit_link;             /* node.commits: our commit moved */
+	struct list stuck_link; /* node.stuck: the cursor waits for frames, buffers or the queue */
+	struct list nak_link;   /* node.naks */
+	struct list persist_link; /* node.persists: the log was full */
+	struct list rmws;         /* rmw.c: arrivals holding or waiting for blocks, oldest first */
 	uint32_t rmws_n;
 	uint64_t credit_told;
 };
 
-struct session { /* a connection somebody opened to us */
-	struct list link;     /* node.sessions or node.free_sessions */
-	struct list hash;     /* by peer id, newest first */
+struct session {          /* a connection somebody opened to us */
+	struct list link; /* node.sessions or node.free_sessions */
+	struct list hash; /* by peer id, newest first */
 	struct node *n;
-	struct env_conn *c;   /* NULL: free */
-	uint32_t gen;         /* grows at every use, to tell a late answer that its asker is gone */
+	struct env_conn *c; /* NULL: free */
+	uint32_t gen;       /* grows at every use, to tell a late answer that its asker is gone */
 	enum wire_role role;
 	struct id128 peer;
 	uint64_t opened_ns;
-	struct frame *marks;  /* COMMITS being gathered */
+	struct frame *marks; /* COMMITS being gathered */
 };
 
 enum peer_state { PEER_IDLE, PEER_CONNECTING, PEER_GREETING, PEER_UP };
 struct peer { /* a successor server and our connection to it */
 	struct node *n;
-	uint32_t server;      /* 0: free */
+	uint32_t server; /* 0: free */
 	struct id128 incarnation;
 	enum peer_state state;
 	struct env_conn *c;
-	unsigned addr;        /* which of its addresses comes next */
+	unsigned addr; /* which of its addresses comes next */
 	uint64_t retry_ns, since_ns;
 	uint32_t failures;
 	struct list replicas, tokens;
@@ -150,7 +150,7 @@ struct node {
 	struct buf_pool bufs;
 	struct frame_source src;
 	struct chain_map *map, *map_next; /* map->hdr.version 0: none yet */
-	uint64_t volume_seen;  /* highest volume id ever seen */
+	uint64_t volume_seen;             /* highest volume id ever seen */
 
 	struct replica *replicas; /* chains_max of them, replicas_n used */
 	unsigned replicas_n;
@@ -175,7 +175,7 @@ struct node {
 	struct env_timer tick, soon, stop_timer;
 	uint64_t reads_blocks, writes_blocks;
 	uint64_t memory_bytes;
-	uint32_t quiet_ticks;  /* while stopping */
+	uint32_t quiet_ticks; /* while stopping */
 
 	void (*ready)(void *arg, int res, const char *why);
 	void *ready_arg;
@@ -221,7 +221,7 @@ void peers_commit(struct replica *r);
 void peers_flush(struct node *n);
 
 /* ---- cfglink.c ---- */
-void cfglink_start(struct node *n);
+void cfglink_open(struct node *n);
 void cfglink_tick(struct node *n, uint64_t now_ns);
 void cfglink_report_soon(struct node *n);
 void cfglink_close(struct node *n);

@@ -26,7 +26,8 @@ static struct peer *find(struct node *n, uint32_t server)
 
 static void links_down(struct peer *p)
 {
-	LIST_FOR_EACH (it, &p->replicas) {
+	LIST_FOR_EACH(it, &p->replicas)
+	{
 		struct replica *r = CONTAINER_OF(it, struct replica, down_link);
 
 		if (r->repl.linked)
@@ -85,8 +86,8 @@ static void come_up(struct peer *p)
 {
 	p->state = PEER_UP;
 	p->failures = 0;
-	LIST_FOR_EACH (it, &p->replicas)
-		replica_event(CONTAINER_OF(it, struct replica, down_link), REPL_EV_LINK_UP, 0);
+	LIST_FOR_EACH(it, &p->replicas)
+	replica_event(CONTAINER_OF(it, struct replica, down_link), REPL_EV_LINK_UP, 0);
 }
 
 static void on_frame(struct env_conn *c, void *owner, struct frame *f)
@@ -103,8 +104,8 @@ static void on_frame(struct env_conn *c, void *owner, struct frame *f)
 		rc = -ECONNREFUSED;
 	}
 	/* Another incarnation answers there: the map that names it is on its way. */
-	if (rc == 0 && (!id128_eq(&f->hdr.from, &p->incarnation) ||
-			!id128_eq(&f->hdr.cluster, &n->cluster)))
+	if (rc == 0 &&
+	    (!id128_eq(&f->hdr.from, &p->incarnation) || !id128_eq(&f->hdr.cluster, &n->cluster)))
 		rc = -ESTALE;
 	if (rc < 0) {
 		env_logf(n->env, ENV_INFO, "chaind %s: connection to server %u closed: %s",
@@ -135,8 +136,8 @@ static void on_closed(struct env_conn *c, void *owner, int err, const char *why)
 	drop(p, false);
 }
 
-static const struct conn_events events = {.opened = on_opened, .frame = on_frame,
-					  .closed = on_closed};
+static const struct conn_events events = {
+	.opened = on_opened, .frame = on_frame, .closed = on_closed};
 
 static void try_connect(struct peer *p)
 {
@@ -217,9 +218,8 @@ void peers_tick(struct node *n, uint64_t now_ns)
 			drop(p, true);
 		if (p->state != PEER_UP)
 			continue;
-		LIST_FOR_EACH (it, &p->replicas)
-			replica_event(CONTAINER_OF(it, struct replica, down_link),
-				      REPL_EV_HELLO_DUE, 0);
+		LIST_FOR_EACH(it, &p->replicas)
+		replica_event(CONTAINER_OF(it, struct replica, down_link), REPL_EV_HELLO_DUE, 0);
 	}
 }
 
@@ -278,8 +278,8 @@ static void flush_tokens(struct peer *p)
 		}
 		f->hdr.to = p->incarnation;
 		while (!list_empty(&p->tokens) && !marks_full(f)) {
-			struct replica *r = CONTAINER_OF(list_pop(&p->tokens), struct replica,
-							 token_link);
+			struct replica *r =
+				CONTAINER_OF(list_pop(&p->tokens), struct replica, token_link);
 
 			add_mark(f, &(struct wire_mark){.chain = r->chain,
 							.epoch = r->repl.epoch,
@@ -305,7 +305,8 @@ static void flush_commits(struct node *n)
 
 	list_init(&again);
 	while (!list_empty(&n->commits)) {
-		struct replica *r = CONTAINER_OF(list_pop(&n->commits), struct replica, commit_link);
+		struct replica *r =
+			CONTAINER_OF(list_pop(&n->commits), struct replica, commit_link);
 		struct session *s = r->repl.in && !r->repl.is_head
 					    ? session_find(n, &r->repl.pred, ROLE_NODE)
 					    : NULL;
@@ -327,13 +328,14 @@ static void flush_commits(struct node *n)
 		if (marks_full(s->marks))
 			send_marks(s);
 	}
-	LIST_FOR_EACH_SAFE (it, &again) {
+	LIST_FOR_EACH_SAFE(it, &again)
+	{
 		list_del(it);
 		list_add_tail(&n->commits, it);
 		node_soon(n);
 	}
-	LIST_FOR_EACH (it, &n->sessions)
-		send_marks(CONTAINER_OF(it, struct session, link));
+	LIST_FOR_EACH(it, &n->sessions)
+	send_marks(CONTAINER_OF(it, struct session, link));
 }
 
 void peers_flush(struct node *n)

@@ -41,8 +41,8 @@ static void on_read(struct store_read *sr, int res)
 	struct session *s = x->s;
 	struct replica *r = x->r;
 	const struct wire_hdr h = {.chain = sr->chain, .epoch = x->epoch, .tag = x->tag};
-	struct wire_read_reply rep = {.block = sr->block, .blocks = sr->blocks,
-				      .crcs_n = sr->blocks};
+	struct wire_read_reply rep = {
+		.block = sr->block, .blocks = sr->blocks, .crcs_n = sr->blocks};
 
 	if (r->n->closed || s->gen != x->s_gen) {
 		/* nobody waits */

@@ -39,8 +39,8 @@ static void settle(struct repl *r, struct repl_actions *todo)
 	if (r->is_tail)
 		r->commit_in = r->token = r->durable;
 #endif
-	/* The successor can know no more than it had from us; should it claim more, our own token is
-	 * the bound, and the rest counts when the token gets there. */
+	/* The successor can know no more than it had from us; should it claim more, our own token
+	 * is the bound, and the rest counts when the token gets there. */
 	commit = MIN(r->commit_in, r->token);
 	if (commit > r->commit) {
 		r->commit = commit;

@@ -24,8 +24,8 @@
 #ifndef CHAIND_REPL_H
 #define CHAIND_REPL_H
 
-#include "lib/limits.h"
 #include "lib/base.h"
+#include "lib/limits.h"
 
 /* No single event asks for more. */
 #define REPL_ACTIONS_MAX 8u
@@ -34,32 +34,32 @@
 #define REPL_CREDIT_NONE 0u
 
 struct repl {
-	uint64_t epoch;        /* configuration we act in; only grows; 0: none yet */
-	bool in;               /* a member of it, and its install has finished */
-	bool is_head, is_tail; /* no predecessor; no successor */
+	uint64_t epoch;          /* configuration we act in; only grows; 0: none yet */
+	bool in;                 /* a member of it, and its install has finished */
+	bool is_head, is_tail;   /* no predecessor; no successor */
 	struct id128 pred, succ; /* incarnations of our neighbours, none where there is none */
-	uint64_t recv;         /* highest seq received, or numbered by us as the head */
-	uint64_t durable;      /* highest seq on our own disk */
-	uint64_t token_in;     /* predecessor's token as received in this epoch; 0 on the head */
-	uint64_t token;        /* D_i of W4: what we tell our successor; 0 after install */
-	uint64_t commit_in;    /* highest commit watermark our successor told in this epoch */
-	uint64_t commit;       /* highest seq known to be committed */
-	uint64_t barrier;      /* recv at installation: R3 of PROTOCOL 3 */
-	uint64_t nak;          /* the seq we last asked for again; 0: nothing is missing */
-	uint64_t credit_in;    /* successor's credit; REPL_CREDIT_NONE until it was told */
-	bool linked;           /* connection to the successor is up, HELLO was sent */
-	bool synced;           /* and it answered HELLO_ACK: forwards flow */
+	uint64_t recv;           /* highest seq received, or numbered by us as the head */
+	uint64_t durable;        /* highest seq on our own disk */
+	uint64_t token_in;       /* predecessor's token as received in this epoch; 0 on the head */
+	uint64_t token;          /* D_i of W4: what we tell our successor; 0 after install */
+	uint64_t commit_in;      /* highest commit watermark our successor told in this epoch */
+	uint64_t commit;         /* highest seq known to be committed */
+	uint64_t barrier;        /* recv at installation: R3 of PROTOCOL 3 */
+	uint64_t nak;            /* the seq we last asked for again; 0: nothing is missing */
+	uint64_t credit_in;      /* successor's credit; REPL_CREDIT_NONE until it was told */
+	bool linked;             /* connection to the successor is up, HELLO was sent */
+	bool synced;             /* and it answered HELLO_ACK: forwards flow */
 };
 
 enum repl_event_type {
-	REPL_EV_NUMBER,    /* head: our log took op recv + 1 */
-	REPL_EV_WRITE,     /* from the predecessor: op .seq, with its .token */
-	REPL_EV_LOST,      /* its payload found no buffer, or was damaged: op .seq is not here */
-	REPL_EV_NAK_DUE,   /* some time passed and an op is still missing */
-	REPL_EV_DURABLE,   /* our log: everything up to .seq is on stable media */
-	REPL_EV_TOKEN,     /* from the predecessor: .token */
-	REPL_EV_HELLO,     /* from the predecessor, on a new connection: its recv .seq, its .token */
-	REPL_EV_COMMIT,    /* from the successor: commit watermark .seq, .credit */
+	REPL_EV_NUMBER,  /* head: our log took op recv + 1 */
+	REPL_EV_WRITE,   /* from the predecessor: op .seq, with its .token */
+	REPL_EV_LOST,    /* its payload found no buffer, or was damaged: op .seq is not here */
+	REPL_EV_NAK_DUE, /* some time passed and an op is still missing */
+	REPL_EV_DURABLE, /* our log: everything up to .seq is on stable media */
+	REPL_EV_TOKEN,   /* from the predecessor: .token */
+	REPL_EV_HELLO,   /* from the predecessor, on a new connection: its recv .seq, its .token */
+	REPL_EV_COMMIT,  /* from the successor: commit watermark .seq, .credit */
 	REPL_EV_HELLO_ACK, /* from the successor: its recv .seq, .credit */
 	REPL_EV_NAK,       /* from the successor: it wants .seq next */
 	REPL_EV_LINK_UP,   /* the connection to the successor is there */
@@ -119,8 +119,8 @@ void repl_leave(struct repl *r);
 MUST_CHECK int repl_step(struct repl *r, const struct repl_event *ev, struct repl_actions *ret_do);
 
 /* Head: 0 when the next op may be numbered now, else -EAGAIN: not the head, what it resumed with is
- * not committed yet, the window is full (@reserved: the last WINDOW_OPS_RESERVED slots may be used),
- * the successor is away or cannot take more. */
+ * not committed yet, the window is full (@reserved: the last WINDOW_OPS_RESERVED slots may be
+ * used), the successor is away or cannot take more. */
 MUST_CHECK int repl_may_number(const struct repl *r, bool reserved);
 /* R3 of PROTOCOL 3 at the tail. */
 bool repl_may_read(const struct repl *r);

@@ -107,8 +107,8 @@ void slot_released(struct store_op *op)
 	slot_put(s);
 }
 
-/* Append what waits in the ring, in order. A replica may not refuse a numbered op (W8): it waits for
- * log space or it fails. */
+/* Append what waits in the ring, in order. A replica may not refuse a numbered op (W8): it waits
+ * for log space or it fails. */
 void replica_persist(struct replica *r)
 {
 	struct node *n = r->n;
@@ -273,7 +273,8 @@ static bool peer_event(struct replica *r, struct env_conn *c, const struct repl_
 		node_send_stale(r->n, c, r->chain);
 	if (rc == -EPROTO)
 		env_logf(r->n->env, ENV_ERR,
-			 "chain %u: neighbour says seq %llu where we have %llu received, %llu committed;"
+			 "chain %u: neighbour says seq %llu where we have %llu received, %llu "
+			 "committed;"
 			 " ignored (event %d)",
 			 r->chain, (unsigned long long)ev->seq, (unsigned long long)r->repl.recv,
 			 (unsigned long long)r->repl.commit, (int)ev->type);
@@ -311,8 +312,11 @@ static struct slot *take_op(struct replica *r, const struct frame *f)
 
 static void on_forward(struct replica *r, struct session *up, struct frame *f)
 {
-	struct repl_event ev = {.type = REPL_EV_WRITE, .epoch = f->hdr.epoch, .from = f->hdr.from,
-				.seq = f->hdr.seq, .token = f->hdr.token};
+	struct repl_event ev = {.type = REPL_EV_WRITE,
+				.epoch = f->hdr.epoch,
+				.from = f->hdr.from,
+				.seq = f->hdr.seq,
+				.token = f->hdr.token};
 	struct repl_actions todo = {.n = 0};
 	struct slot *s = NULL;
 	uint64_t recv = r->repl.recv;
@@ -349,8 +353,7 @@ static void on_dup(struct replica *r, const struct frame *f)
 	struct op_rec rec = {.seq = f->hdr.seq, .client = dup->client, .req_no = dup->req_no};
 	struct store_req_answer known;
 
-	if (!r->repl.in || f->hdr.epoch != r->repl.epoch ||
-	    !id128_eq(&f->hdr.from, &r->repl.pred))
+	if (!r->repl.in || f->hdr.epoch != r->repl.epoch || !id128_eq(&f->hdr.from, &r->repl.pred))
 		return;
 	if (!r->repl.is_tail) {
 		forward_dup(r, f->hdr.seq, dup);
@@ -397,8 +400,11 @@ static void on_marks(struct node *n, struct env_conn *c, const struct frame *f)
 static void on_plain(struct replica *r, struct env_conn *c, const struct frame *f,
 		     enum repl_event_type type)
 {
-	const struct repl_event ev = {.type = type, .epoch = f->hdr.epoch, .from = f->hdr.from,
-				      .seq = f->hdr.seq, .token = f->hdr.token,
+	const struct repl_event ev = {.type = type,
+				      .epoch = f->hdr.epoch,
+				      .from = f->hdr.from,
+				      .seq = f->hdr.seq,
+				      .token = f->hdr.token,
 				      .credit = f->hdr.credit};
 	struct repl_actions todo;
 
@@ -438,9 +444,9 @@ void replica_from_succ(struct node *n, struct env_conn *c, struct frame *f)
 
 /* ---- life ---- */
 
-/* W8. Pages that every member from here down may still fill with this chain's ops, plus one; 0 while
- * the chain below us is cut or we are about to stop. Chains share the store: each is told its part,
- * but enough for two of the largest ops as long as that is a quarter of what is free. */
+/* W8. Pages that every member from here down may still fill with this chain's ops, plus one; 0
+ * while the chain below us is cut or we are about to stop. Chains share the store: each is told its
+ * part, but enough for two of the largest ops as long as that is a quarter of what is free. */
 uint64_t replica_credit(const struct replica *r)
 {
 	struct node *n = r->n;

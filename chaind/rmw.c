@@ -3,8 +3,8 @@
  *
  * A write of less than whole blocks and a compare-and-write take their blocks at arrival. Whoever
  * comes later for one of those blocks queues behind, unnumbered. The holder reads the newest
- * *sequenced* content, which nobody can change while it holds the blocks, merges or compares, and is
- * numbered in that same step. Replicas see whole blocks only.
+ * *sequenced* content, which nobody can change while it holds the blocks, merges or compares, and
+ * is numbered in that same step. Replicas see whole blocks only.
  *
  *   rmws of a replica, oldest first:  [holds 0-1, reading] [waits for 1] [holds 7, reading] ...
  *
@@ -47,7 +47,8 @@ static bool is_taken(const struct replica *r, const struct wire_request *q, cons
 #ifdef PLANT_NO_RANGE_LOCK
 	return false;
 #endif
-	LIST_FOR_EACH (it, &r->rmws) {
+	LIST_FOR_EACH(it, &r->rmws)
+	{
 		const struct rmw *m = CONTAINER_OF(it, struct rmw, link);
 
 		if (m == upto)
@@ -86,8 +87,12 @@ static void number_merged(struct rmw *m, struct buf *data)
 	const struct wire_request *q = REQ(m->req);
 	uint32_t into = q->offset_bytes % BLOCK_BYTES;
 	const uint8_t *from = m->req->data->data;
-	struct head_op op = {.kind = OP_WRITE, .block = m->sr.block, .blocks = m->sr.blocks,
-			     .crcs = m->sr.crcs, .crcs_n = m->sr.blocks, .data = data};
+	struct head_op op = {.kind = OP_WRITE,
+			     .block = m->sr.block,
+			     .blocks = m->sr.blocks,
+			     .crcs = m->sr.crcs,
+			     .crcs_n = m->sr.blocks,
+			     .data = data};
 
 	if (q->kind == REQ_CAW)
 		from += q->len_bytes;
@@ -112,7 +117,8 @@ static void evaluate(struct rmw *m)
 	if (q->kind == REQ_CAW)
 		differs = first_difference(data->data + into, m->req->data->data, q->len_bytes);
 	if (differs >= 0) {
-		const struct head_op op = {.kind = OP_MISCOMPARE, .result = -EILSEQ,
+		const struct head_op op = {.kind = OP_MISCOMPARE,
+					   .result = -EILSEQ,
 					   .offset_bytes = (uint32_t)differs};
 
 #ifdef PLANT_HEAD_ANSWERS_MISCOMPARE
@@ -144,7 +150,8 @@ static void run(struct replica *r)
 
 	while (again) {
 		again = false;
-		LIST_FOR_EACH (it, &r->rmws) {
+		LIST_FOR_EACH(it, &r->rmws)
+		{
 			struct rmw *m = CONTAINER_OF(it, struct rmw, link);
 
 			if (m->reading || is_taken(r, REQ(m->req), m))
@@ -239,7 +246,8 @@ void rmw_arrive(struct replica *r, struct frame *f)
 
 void rmw_drop_all(struct replica *r)
 {
-	LIST_FOR_EACH_SAFE (it, &r->rmws) {
+	LIST_FOR_EACH_SAFE(it, &r->rmws)
+	{
 		struct rmw *m = CONTAINER_OF(it, struct rmw, link);
 
 		m->dropped = true; /* a read in flight ends it */

@@ -51,7 +51,8 @@ static void reject(struct session *s, int code, const char *why)
 
 struct session *session_find(struct node *n, const struct id128 *id, enum wire_role role)
 {
-	LIST_FOR_EACH (it, bucket(n, id)) {
+	LIST_FOR_EACH(it, bucket(n, id))
+	{
 		struct session *s = CONTAINER_OF(it, struct session, hash);
 
 		if (s->role == role && id128_eq(&s->peer, id))
@@ -225,7 +226,8 @@ void node_accept(struct node *n, struct env_conn *c)
 
 void session_tick(struct node *n, uint64_t now_ns)
 {
-	LIST_FOR_EACH_SAFE (it, &n->sessions) {
+	LIST_FOR_EACH_SAFE(it, &n->sessions)
+	{
 		struct session *s = CONTAINER_OF(it, struct session, link);
 
 		if (s->role == ROLE_NONE && now_ns - s->opened_ns > HANDSHAKE_NS)

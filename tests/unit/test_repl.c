@@ -50,14 +50,14 @@ static struct repl_event local(enum repl_event_type type, uint64_t seq)
 
 static struct repl_event pred(enum repl_event_type type, uint64_t seq, uint64_t token)
 {
-	return (struct repl_event){.type = type, .epoch = EPOCH, .from = PRED, .seq = seq,
-				   .token = token};
+	return (struct repl_event){
+		.type = type, .epoch = EPOCH, .from = PRED, .seq = seq, .token = token};
 }
 
 static struct repl_event succ(enum repl_event_type type, uint64_t seq)
 {
-	return (struct repl_event){.type = type, .epoch = EPOCH, .from = SUCC, .seq = seq,
-				   .credit = 100};
+	return (struct repl_event){
+		.type = type, .epoch = EPOCH, .from = SUCC, .seq = seq, .credit = 100};
 }
 
 enum place { HEAD, MIDDLE, TAIL, SOLE };
@@ -85,7 +85,7 @@ static void link_up(uint64_t recv)
 	assert_int_equal(feed(succ(REPL_EV_HELLO_ACK, recv)), 0);
 }
 
-static void test_repl_middle_forwards_at_once_and_tells_its_token_when_both_disks_have_it(void **s)
+static void test_repl_middle_forwards_at_once_and_passes_the_token_last(void **s)
 {
 	(void)s;
 	install(MIDDLE, 0, 0);
@@ -300,8 +300,7 @@ static void test_repl_head_stops_numbering_when_the_chain_below_is_cut(void **s)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(
-			test_repl_middle_forwards_at_once_and_tells_its_token_when_both_disks_have_it),
+		cmocka_unit_test(test_repl_middle_forwards_at_once_and_passes_the_token_last),
 		cmocka_unit_test(test_repl_tail_commits_only_what_everyone_before_it_holds),
 		cmocka_unit_test(test_repl_head_numbers_and_commits_when_the_tail_says_so),
 		cmocka_unit_test(test_repl_sole_member_commits_on_its_own_disk),
