@@ -54,6 +54,7 @@ BOOT_MODULES = ("virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev 
 GUEST_FILES = {"guest-init": "init", "guest-agent": "chainblk/agent"}
 TOOLS = {"mmdebstrap": "mmdebstrap", "cpio": "cpio", "depmod": "kmod", "modinfo": "kmod",
          "readelf": "binutils", "tar": "tar"}
+UNUSED_DAYS = 14
 
 
 class GuestError(Exception):
@@ -186,7 +187,9 @@ def unpack_packages(work, say):
     say(f"packages of Debian {suite()}: fetch and unpack")
     tar = f"{work}/root.tar"
     mirror = os.environ.get("CHAINBLK_MIRROR")
-    run("mmdebstrap", "--quiet", "--variant=extract", "--include=" + ",".join(PACKAGES),
+    # extracting enters no chroot, whoever runs it; only root may leave the mode to mmdebstrap
+    mode = "auto" if os.geteuid() == 0 else "chrootless"
+    run("mmdebstrap", "--quiet", f"--mode={mode}", "--variant=extract", "--include=" + ",".join(PACKAGES),
         # the versions, before mmdebstrap throws the archives away
         '--extract-hook=for d in "$1"/var/cache/apt/archives/*.deb; do '
         f'[ -e "$d" ] && basename "$d" .deb >> {work}/packages; done; :',
@@ -310,6 +313,13 @@ def build(dest, say):
         os.path.getsize(f"{dest}/fio.cpio") >> 20))
 
 
+def forget_old():
+    """Guests that nothing has used for long: each takes 150 MiB."""
+    for path in glob.glob(os.path.join(cache_root(), "guest-*")):
+        if time.time() - os.stat(path).st_mtime > UNUSED_DAYS * 86400:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def ensure(force=False, say=lambda line: print(f"guest: {line}", file=sys.stderr, flush=True)):
     """The folder of a guest that fits these sources; built first when there is none."""
     os.makedirs(cache_root(), exist_ok=True)
@@ -320,6 +330,8 @@ def ensure(force=False, say=lambda line: print(f"guest: {line}", file=sys.stderr
             shutil.rmtree(dest, ignore_errors=True)
         if not os.path.isdir(dest):
             build(dest, say)
+        os.utime(dest)
+        forget_old()
     return dest
 
 
