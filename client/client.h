@@ -35,11 +35,12 @@ enum client_kind {
 	CLIENT_UNMAP,
 	CLIENT_WRITE_SAME, /* data in: one block */
 	CLIENT_CAW,        /* data in: compare bytes then write bytes, within one extent */
-	CLIENT_PRESENT,    /* data out: bitmap of one extent's blocks, bit per block of the range */
+	CLIENT_PRESENT,    /* data out: bitmap, one bit per block of the range */
 };
 
 /* At most OP_BYTES_MAX of data; the library above cuts longer calls into several. A range of READ
- * or WRITE that crosses an extent border is split here. UNMAP and WRITE_SAME: any length. */
+ * or WRITE that crosses an extent border is split here. UNMAP, WRITE_SAME and PRESENT:
+ * any length. */
 struct client_req {
 	struct list link; /* the caller's */
 	enum client_kind kind;

@@ -42,7 +42,9 @@ static bool payload(const struct part *p, struct buf **ret_data)
 		*ret_data = buf_ref(from);
 		return true;
 	}
-	copy = buf_get(p->lane->client->cfg.src->bufs, len, BUF_CLIENT);
+	/* From the reserve too (B3): every other buffer may be held by requests that wait for this
+	 * one, and a copy is given back as soon as it was sent. */
+	copy = buf_get(p->lane->client->cfg.src->bufs, len, BUF_NODE);
 	if (!copy) {
 		client_starved(p->lane->client);
 		return false;

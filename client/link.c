@@ -217,6 +217,14 @@ void link_start(struct link *l)
 	env_of(l)->timer_arm(env_of(l), &l->timer, client_now(l->client));
 }
 
+void link_hurry(struct link *l)
+{
+	if (!l->started || l->conn)
+		return;
+	l->rounds = 0;
+	env_of(l)->timer_arm(env_of(l), &l->timer, client_now(l->client));
+}
+
 void link_stop(struct link *l)
 {
 	struct env_conn *conn = l->conn;

@@ -63,6 +63,8 @@ struct link_config {
 void link_init(struct link *l, struct client *c, const struct link_config *cfg);
 void link_set_addrs(struct link *l, const char (*addrs)[ADDR_BYTES]);
 void link_start(struct link *l);
+/* Something changed that a wait for the next try was about: try now. */
+void link_hurry(struct link *l);
 void link_stop(struct link *l);
 /* A frame of @type for this peer, its identities filled in, or NULL when the pool is empty (the
  * client was told: client_starved()). The link is up. */

@@ -108,8 +108,11 @@ static void adopt_server(struct client *c, const struct map_server *s)
 		link_start(l);
 		return;
 	}
-	l->expect = s->incarnation;
 	link_set_addrs(l, (const char(*)[ADDR_BYTES])s->addrs);
+	if (id128_eq(&l->expect, &s->incarnation))
+		return;
+	l->expect = s->incarnation;
+	link_hurry(l);
 }
 
 /* Volumes may name a chain twice only by mistake; two tables of numbers for one chain would be

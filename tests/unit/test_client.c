@@ -229,6 +229,82 @@ static void test_client_tells_of_a_stall_and_of_its_end(void **state)
 	fake_cluster_fini(k);
 }
 
+static void test_client_waits_for_a_buffer_to_copy_into(void **state)
+{
+	struct fake_cluster *k = cluster_open(2);
+	struct fake_req *q = fake_req(k, CLIENT_WRITE, EXTENT_BYTES - 65536, 131072, 'a');
+	struct buf *taken[64];
+	uint32_t n = 0;
+
+	(void)state;
+	while ((taken[n] = buf_get(&k->net->bufs, OP_BYTES_MAX, BUF_NODE)))
+		n++;
+	fake_submit(q); /* crosses a border: two copies of 64 KiB */
+	fake_pass(k, 100 * MS);
+	assert_int_equal(result(q), 1);
+	buf_put(taken[--n]);
+	fake_pass(k, 100 * MS);
+	assert_int_equal(result(q), 0);
+	assert_true(filled(k->disk + EXTENT_BYTES - 65536, 'a', 131072));
+	while (n)
+		buf_put(taken[--n]);
+	fake_req_free(q);
+	fake_cluster_fini(k);
+}
+
+static void test_client_waits_for_frames(void **state)
+{
+	struct fake_cluster *k = cluster_open(2);
+	struct fake_req *w = fake_req(k, CLIENT_WRITE, 0, 4096, 'a');
+	struct fake_req *r = fake_req(k, CLIENT_READ, 0, 4096, 'a');
+	struct list taken;
+	struct frame *f;
+
+	(void)state;
+	list_init(&taken);
+	while ((f = frame_new(&k->net->frames, WIRE_MAP_GET, 0)))
+		list_add_tail(&taken, &f->link);
+	assert_int_equal(client_submit(k->client, &w->r), 0);
+	assert_int_equal(client_submit(k->client, &r->r), 0);
+	fake_run(k->net);
+	for (int i = 0; i < 100; i++) {
+		fake_advance(k->net, 1 * MS);
+		client_check(k->client);
+	}
+	assert_string_equal(fake_trace(k), "");
+	while (!list_empty(&taken))
+		frame_put(CONTAINER_OF(list_pop(&taken), struct frame, link));
+	fake_pass(k, 100 * MS);
+	assert_int_equal(result(w), 0);
+	assert_int_equal(result(r), 0);
+	fake_req_free(w);
+	fake_req_free(r);
+	fake_cluster_fini(k);
+}
+
+static void test_client_one_huge_request_leaves_parts_for_the_others(void **state)
+{
+	struct fake_cluster *k = fake_cluster_init(
+		&(struct fake_cluster_config){.seed = 1, .chains_n = 2, .parts_max = 4});
+	struct fake_req *all, *one;
+
+	(void)state;
+	fake_open(k);
+	k->hold_commits = true;
+	all = fake_req(k, CLIENT_UNMAP, 0, (uint64_t)FAKE_EXTENTS * EXTENT_BYTES, 0);
+	one = fake_req(k, CLIENT_READ, EXTENT_BYTES, 4096, 0);
+	fake_submit(all);
+	fake_submit(one);
+	assert_int_equal(result(one), 0);
+	assert_int_equal(result(all), 1);
+	k->hold_commits = false;
+	fake_pass(k, 10 * MS);
+	assert_int_equal(result(all), 0);
+	fake_req_free(all);
+	fake_req_free(one);
+	fake_cluster_fini(k);
+}
+
 static void test_client_stop_waits_for_requests_then_closes_every_lane(void **state)
 {
 	struct fake_cluster *k = cluster_open(2);
@@ -280,6 +356,9 @@ int main(void)
 		cmocka_unit_test(test_client_hears_of_a_resize_and_uses_it),
 		cmocka_unit_test(test_client_of_a_deleted_volume_fails_everything),
 		cmocka_unit_test(test_client_tells_of_a_stall_and_of_its_end),
+		cmocka_unit_test(test_client_waits_for_a_buffer_to_copy_into),
+		cmocka_unit_test(test_client_waits_for_frames),
+		cmocka_unit_test(test_client_one_huge_request_leaves_parts_for_the_others),
 		cmocka_unit_test(test_client_stop_waits_for_requests_then_closes_every_lane),
 		cmocka_unit_test(test_client_stop_ends_although_nobody_answers),
 	};
