@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* conn - inside of tcp: one connection.
  *
- *	tcp.c   listeners, connect, the end of a turn       conn.c  life cycle and sending
- *	rx.c    bytes to frames                             rxring.c  arming receives, the shared
- *ring
+ *	tcp.c   listeners, connect, the end of a turn   conn.c    life cycle and sending
+ *	rx.c    bytes to frames                         rxring.c  arming receives, the shared ring
  *
  *	CONNECTING -> OPEN -> LINGER -> DEAD -> (slot free)      accepted: ACCEPTED -> OPEN
  *
  *   Q1  ev is NULL once closed() was called or the owner closed: nothing is called after
  *   Q2  LINGER: nobody owns it; what is queued is sent, then its end, then what comes is thrown
- *away until the peer ends too or a short timer fires. Without it a close with unread input resets
- *       the connection and destroys the answer on its way
- *   Q3  DEAD: every armed operation was cancelled; the slot is freed at the end of the turn in
- *which the last one completed, so that no function on the stack loses its connection Q4  at most
- *one send and one receive are armed */
+ *       away until the peer ends too or a short timer fires. Without it a close with unread input
+ *       resets the connection and destroys the answer on its way
+ *   Q3  DEAD: every armed operation was cancelled; the slot is freed at the end of the turn in which
+ *       the last one completed, so that no function on the stack loses its connection
+ *   Q4  at most one send and one receive are armed */
 
 #ifndef IO_CONN_H
 #define IO_CONN_H

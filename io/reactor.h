@@ -2,8 +2,7 @@
 /* reactor - the real world behind struct env: one thread, one io_uring.
  *
  *	reactor_open -> tcp_open, disk_open, reactor_region -> init the core with reactor_env()
- *	             -> tcp_listen -> reactor_run (until reactor_stop) -> disk_close ->
- *reactor_close
+ *	-> tcp_listen -> reactor_run (until reactor_stop) -> disk_close -> reactor_close
  *
  * One turn of the loop: completions, due timers, deferred tasks, what they queued to send, then one
  * io_uring_enter that submits all of it and waits for the next completion or timer.

@@ -32,13 +32,18 @@
  * before it returns; when it returns an error the completion function is never called.
  *
  * Errors (negative errno, the same for returns and completions):
- *   -EINVAL      unaligned or overlong range, unknown flag       -ENOSPC   a store is full
- *   -ENXIO       past the end of the volume                      -EBADMSG  no good copy (medium error)
- *   -EAGAIN      too many operations queued in the library       -EROFS    fenced, or opened read-only
- *   -ETIMEDOUT   deadline hit: the outcome is unknown            -EIO      the chain failed the operation
- *   -EILSEQ      compare-and-write: data differ (see chainblk_result.offset)
- *   -ENOENT      no such volume                                  -ENOTCONN no configuration service answers
- *   -ESHUTDOWN   the volume is being closed
+ *   -EINVAL     unaligned or overlong range, unknown flag
+ *   -ENXIO      past the end of the volume
+ *   -EAGAIN     too many operations queued in the library
+ *   -ETIMEDOUT  deadline hit: the outcome is unknown
+ *   -EILSEQ     compare-and-write: data differ (see chainblk_result.offset)
+ *   -ENOENT     no such volume
+ *   -ESHUTDOWN  the volume is being closed
+ *   -ENOSPC     a store is full
+ *   -EBADMSG    no good copy (medium error)
+ *   -EROFS      fenced, or opened read-only
+ *   -EIO        the chain failed the operation
+ *   -ENOTCONN   no configuration service answers
  */
 
 #ifndef CHAINBLK_H
@@ -54,21 +59,21 @@ extern "C" {
 
 #define CHAINBLK_API __attribute__((visibility("default")))
 
-#define CHAINBLK_BLOCK_BYTES 4096u           /* unit of checksums, discard and atomicity */
-#define CHAINBLK_SECTOR_BYTES 512u           /* smallest unit of read and write */
-#define CHAINBLK_EXTENT_BYTES (4u << 20)     /* one extent lives on one chain */
-#define CHAINBLK_IO_BYTES_MAX (32u << 20)    /* longest read or write in one call */
-#define CHAINBLK_CAW_BYTES_MAX (8u * 4096u)  /* longest compare-and-write */
-#define CHAINBLK_QUEUE_MAX 1024u             /* operations in flight per open volume */
-#define CHAINBLK_ERR_BYTES 256u              /* size of every error text buffer */
-#define CHAINBLK_SERVERS_MAX 8u              /* members of one chain, in chainblk_where */
+#define CHAINBLK_BLOCK_BYTES 4096u          /* unit of checksums, discard and atomicity */
+#define CHAINBLK_SECTOR_BYTES 512u          /* smallest unit of read and write */
+#define CHAINBLK_EXTENT_BYTES (4u << 20)    /* one extent lives on one chain */
+#define CHAINBLK_IO_BYTES_MAX (32u << 20)   /* longest read or write in one call */
+#define CHAINBLK_CAW_BYTES_MAX (8u * 4096u) /* longest compare-and-write */
+#define CHAINBLK_QUEUE_MAX 1024u            /* operations in flight per open volume */
+#define CHAINBLK_ERR_BYTES 256u             /* size of every error text buffer */
+#define CHAINBLK_SERVERS_MAX 8u             /* members of one chain, in chainblk_where */
 
 struct chainblk; /* an open volume */
 
 enum chainblk_event_type {
 	CHAINBLK_EVENT_RESIZED, /* .size_bytes is the new size; I/O up to it is possible now */
 	CHAINBLK_EVENT_DELETED, /* the volume is gone; every further operation fails with -ENOENT */
-	CHAINBLK_EVENT_STALLED, /* some lane has not answered for a second; .text says which and why */
+	CHAINBLK_EVENT_STALLED, /* some lane has not answered for a second; .text says why */
 	CHAINBLK_EVENT_RESUMED, /* all lanes answer again */
 };
 
@@ -79,11 +84,11 @@ struct chainblk_event {
 };
 
 struct chainblk_options {
-	const char *cfg;        /* "host:port[,host:port...]" or "unix:/path" of cfgsvc; required */
-	const char *volume;     /* name; required */
-	bool read_only;         /* refuse every modifying call with -EROFS */
-	uint32_t deadline_ms;   /* per operation; 0 means the default of 20000 */
-	uint32_t open_ms;       /* how long open may wait for cfgsvc; 0 means 5000 */
+	const char *cfg;      /* "host:port[,host:port...]" or "unix:/path" of cfgsvc; required */
+	const char *volume;   /* name; required */
+	bool read_only;       /* refuse every modifying call with -EROFS */
+	uint32_t deadline_ms; /* per operation; 0 means the default of 20000 */
+	uint32_t open_ms;     /* how long open may wait for cfgsvc; 0 means 5000 */
 	const char *insecure_lab; /* NULL, or an address prefix such as "10.0.2.": plaintext is
 				   * otherwise refused off loopback and unix sockets */
 	void (*event)(void *arg, const struct chainblk_event *ev); /* may be NULL */
@@ -93,23 +98,24 @@ struct chainblk_options {
 
 struct chainblk_info {
 	uint64_t size_bytes;
-	uint64_t volume_id;     /* unique in the cluster, never reused */
+	uint64_t volume_id; /* unique in the cluster, never reused */
 	uint8_t cluster_id[16];
-	uint32_t lanes;         /* chains the volume is spread over */
-	uint32_t sector_bytes;  /* 512 or 4096: logical sector size the volume was created with */
+	uint32_t lanes;        /* chains the volume is spread over */
+	uint32_t sector_bytes; /* 512 or 4096: logical sector size the volume was created with */
 	char name[64];
 };
 
 /* What an operation came to. */
 struct chainblk_result {
-	int status;      /* 0 or a negative errno from the list above */
-	uint32_t offset; /* -EILSEQ only: first differing byte, counted from the operation's start */
+	int status; /* 0 or a negative errno from the list above */
+	uint32_t
+		offset; /* -EILSEQ only: first differing byte, counted from the operation's start */
 };
 
 typedef void chainblk_done_fn(void *arg, const struct chainblk_result *res);
 
-enum { /* flags of the modifying calls */
-	CHAINBLK_FUA = 1u << 0, /* accepted everywhere, changes nothing: L1 */
+enum {                         /* flags of the modifying calls */
+       CHAINBLK_FUA = 1u << 0, /* accepted everywhere, changes nothing: L1 */
 };
 
 /* Open @opt->volume. Blocks until the configuration is known, at most @opt->open_ms. On failure
@@ -123,7 +129,8 @@ CHAINBLK_API void chainblk_close(struct chainblk *vol);
 /* Current size and identity; cheap, never blocks. */
 CHAINBLK_API void chainblk_get_info(struct chainblk *vol, struct chainblk_info *ret_info);
 
-/* Ranges of read and write are multiples of CHAINBLK_SECTOR_BYTES; the iovec's total is the length. */
+/* Ranges of read and write are multiples of CHAINBLK_SECTOR_BYTES; the iovec's total is the length.
+ */
 CHAINBLK_API int chainblk_read(struct chainblk *vol, const struct iovec *iov, int iov_n,
 			       uint64_t offset_bytes, chainblk_done_fn *done, void *arg);
 CHAINBLK_API int chainblk_write(struct chainblk *vol, const struct iovec *iov, int iov_n,
@@ -149,8 +156,8 @@ CHAINBLK_API int chainblk_write_same(struct chainblk *vol, const void *pattern,
 				     chainblk_done_fn *done, void *arg);
 
 /* Atomically: if the range equals @cmp write @data there, else change nothing and complete with
- * -EILSEQ. @len_bytes is a multiple of CHAINBLK_SECTOR_BYTES, at most CHAINBLK_CAW_BYTES_MAX, within
- * one extent. Both buffers are copied by the call. */
+ * -EILSEQ. @len_bytes is a multiple of CHAINBLK_SECTOR_BYTES, at most CHAINBLK_CAW_BYTES_MAX,
+ * within one extent. Both buffers are copied by the call. */
 CHAINBLK_API int chainblk_compare_write(struct chainblk *vol, const void *cmp, const void *data,
 					uint32_t len_bytes, uint64_t offset_bytes, uint32_t flags,
 					chainblk_done_fn *done, void *arg);
