@@ -46,7 +46,7 @@ void forward_op(struct replica *r, uint64_t seq)
 	struct slot *s = replica_slot(r, seq);
 
 	/* Not on it: the pump is behind and will come by. */
-	if (r->send_next != seq || !s)
+	if (r->send_next != seq || !s || r->n->closed)
 		return;
 	if (queue_is_full(r) || !send_op(r, &s->op.rec, s->crcs, s->data)) {
 		wait_soon(r);

@@ -230,15 +230,13 @@ int head_check(struct replica *r, const struct frame *f)
 
 /* ---- numbering ---- */
 
-/* Upper bound of the pages an op makes; what committed content already has costs nothing. */
-static uint32_t pages_made(struct replica *r, const struct wire_request *q,
-			   const struct head_op *op)
+/* Pages of the op's range that committed content has not got yet. */
+static uint32_t pages_missing(struct replica *r, const struct wire_request *q,
+			      const struct head_op *op)
 {
 	uint8_t present[EXTENT_BLOCKS / 8];
 	uint32_t n = 0;
 
-	if (op->kind != OP_WRITE && op->kind != OP_WRITE_SAME)
-		return 0;
 	store_present(r->n->store, q->volume, q->extent, present);
 	for (uint32_t page = op->block / PAGE_BLOCKS;
 	     page <= (op->block + op->blocks - 1) / PAGE_BLOCKS; page++) {
@@ -250,12 +248,21 @@ static uint32_t pages_made(struct replica *r, const struct wire_request *q,
 	return n;
 }
 
-/* W8: a store below us that is nearly full must not be made to fail. */
-static int check_credit(const struct replica *r, uint32_t pages)
+/* W8: a store below us that is nearly full must not be made to fail. While there is plenty an upper
+ * bound will do; when it gets tight overwrites still pass. */
+static int check_credit(struct replica *r, const struct wire_request *q, const struct head_op *op,
+			uint32_t *ret_pages)
 {
-	if (r->repl.is_tail || pages == 0)
+	uint32_t pages;
+
+	*ret_pages = 0;
+	if (r->repl.is_tail || (op->kind != OP_WRITE && op->kind != OP_WRITE_SAME))
 		return 0;
-	if (r->window_pages + (uint64_t)pages < r->repl.credit_in)
+	pages = (op->block + op->blocks - 1) / PAGE_BLOCKS - op->block / PAGE_BLOCKS + 1;
+	if (r->window_pages + (uint64_t)pages >= r->repl.credit_in)
+		pages = pages_missing(r, q, op);
+	*ret_pages = pages;
+	if (pages == 0 || r->window_pages + (uint64_t)pages < r->repl.credit_in)
 		return 0;
 	return r->window_pages > 0 ? -EAGAIN : -ENOSPC;
 }
@@ -290,9 +297,9 @@ static void fill_rec(struct op_rec *rec, const struct replica *r, const struct f
 static int number(struct replica *r, const struct frame *req, const struct head_op *op)
 {
 	uint32_t bytes = op->data ? op->data->len_bytes : 0;
-	uint32_t pages = pages_made(r, REQ(req), op);
+	uint32_t pages;
 	struct slot *s;
-	int rc = check_credit(r, pages);
+	int rc = check_credit(r, REQ(req), op, &pages);
 
 	if (rc < 0)
 		return rc;

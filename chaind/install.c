@@ -140,13 +140,17 @@ static void drop_payloads(struct replica *r)
 
 void install_leave_all(struct node *n)
 {
+	/* Credit 0, so that heads do not fill their windows for nothing. */
+	for (unsigned i = 0; i < n->replicas_n; i++)
+		if (n->replicas[i].state == RS_IN)
+			peers_commit(&n->replicas[i]);
+	peers_flush(n);
 	for (unsigned i = 0; i < n->replicas_n; i++) {
 		if (n->replicas[i].state == RS_IN)
 			leave(&n->replicas[i]);
 		n->replicas[i].state = RS_OUT;
 		drop_payloads(&n->replicas[i]);
 	}
-	n->cfglink.report_now = true;
 }
 
 void install_map(struct node *n)

@@ -70,7 +70,7 @@ void node_fail(struct node *n, const char *why)
 		 "device, then restart chaind",
 		 n->cfg.name, why);
 	/* The rest when the loop turn ends: we may be deep inside a replica. */
-	n->env->defer(n->env, &n->flush);
+	cfglink_report_soon(n);
 }
 
 void node_soon(struct node *n)
@@ -174,7 +174,7 @@ static void on_flush(struct env_task *t)
 	if (n->closed)
 		return;
 	if (n->failed)
-		install_leave_all(n);
+		install_leave_all(n); /* says good-bye itself */
 	peers_flush(n);
 	if (n->cfglink.report_now)
 		cfglink_tick(n, n->env->now_ns(n->env));
@@ -199,9 +199,16 @@ static void on_soon(struct env_timer *t)
 	while (!list_empty(&todo))
 		forward_pump(CONTAINER_OF(list_pop(&todo), struct replica, stuck_link));
 	splice(&n->naks, &todo);
-	while (!list_empty(&todo))
-		replica_event(CONTAINER_OF(list_pop(&todo), struct replica, nak_link),
-			      REPL_EV_NAK_DUE, 0);
+	while (!list_empty(&todo)) {
+		struct replica *r = CONTAINER_OF(list_pop(&todo), struct replica, nak_link);
+
+		if (n->env->now_ns(n->env) >= r->nak_ns) {
+			replica_event(r, REPL_EV_NAK_DUE, 0);
+		} else if (r->repl.nak != 0) {
+			list_add_tail(&n->naks, &r->nak_link);
+			node_soon(n);
+		}
+	}
 	n->env->defer(n->env, &n->flush);
 }
 
@@ -261,6 +268,8 @@ static void finish(struct node *n)
 	if (n->closed)
 		return;
 	peers_flush(n); /* the last watermarks */
+	for (unsigned i = 0; i < n->replicas_n; i++)
+		rmw_drop_all(&n->replicas[i]);
 	n->closed = true;
 	n->ready = NULL;
 	n->env->timer_cancel(n->env, &n->tick);

@@ -30,6 +30,7 @@
 #define SEND_QUEUE_MAX (8u << 20) /* bytes queued to a successor before the cursor waits */
 #define TICK_NS (100ull * 1000 * 1000)
 #define SOON_NS (3ull * 1000 * 1000)
+#define NAK_AGAIN_NS (40ull * 1000 * 1000)
 #define HANDSHAKE_NS (5ull * 1000 * 1000 * 1000)
 #define REPORT_NS (1000ull * 1000 * 1000)
 #define RMW_MAX 256u
@@ -76,6 +77,7 @@ struct replica {
 	struct list token_link;              /* peer.tokens: our token moved */
 	struct list commit_link;             /* node.commits: our commit moved */
 	struct list stuck_link; /* node.stuck: the cursor waits for frames, buffers or the queue */
+	uint64_t nak_ns;        /* when what is missing is asked for again */
 	struct list nak_link;   /* node.naks */
 	struct list persist_link; /* node.persists: the log was full */
 	struct list rmws;         /* rmw.c: arrivals holding or waiting for blocks, oldest first */

@@ -11,17 +11,18 @@
 #define RETRY_MAX_NS (1000ull * 1000 * 1000)
 #define CONNECT_NS (5ull * 1000 * 1000 * 1000)
 
+/* The entry of @server, or one to use for it, or NULL: records may name more servers than exist. */
 static struct peer *find(struct node *n, uint32_t server)
 {
-	struct peer *free_one = NULL;
+	struct peer *idle = NULL;
 
 	for (unsigned i = 0; i < SERVERS_MAX; i++) {
 		if (n->peers[i].server == server)
 			return &n->peers[i];
-		if (n->peers[i].server == 0 && !free_one)
-			free_one = &n->peers[i];
+		if (!idle && list_empty(&n->peers[i].replicas))
+			idle = &n->peers[i];
 	}
-	return free_one;
+	return idle;
 }
 
 static void links_down(struct peer *p)
@@ -179,8 +180,12 @@ void peers_attach(struct replica *r, const struct map_member *succ)
 	struct peer *p = find(n, succ->server);
 
 	CHECK(r->down == NULL);
-	CHECK(p != NULL); /* a map has at most SERVERS_MAX servers */
-	if (p->server == 0 || !id128_eq(&p->incarnation, &succ->incarnation)) {
+	if (!p) {
+		env_logf(n->env, ENV_ERR, "chain %u: no place for one more successor server",
+			 r->chain);
+		return;
+	}
+	if (p->server != succ->server || !id128_eq(&p->incarnation, &succ->incarnation)) {
 		p->server = succ->server;
 		if (p->state != PEER_IDLE)
 			drop(p, true);

@@ -67,6 +67,11 @@ static int start_read(struct session *s, struct replica *r, const struct frame *
 
 	if (!item)
 		return -EAGAIN;
+	if (s->n->env->send_queue_bytes(s->n->env, s->c) > SEND_QUEUE_MAX) {
+		/* It asks faster than it takes: our buffers are not its queue. */
+		list_add_head(&s->n->free_reads, item);
+		return -EAGAIN;
+	}
 	x = CONTAINER_OF(item, struct read_ctx, link);
 	x->s = s;
 	x->s_gen = s->gen;

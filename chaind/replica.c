@@ -153,7 +153,10 @@ static void answer_one(struct replica *r, struct slot *s)
 static void commit_to(struct replica *r, uint64_t from, uint64_t to)
 {
 	store_commit(r->n->store, r->chain, to);
-	for (uint64_t seq = from + 1; seq <= to && seq <= from + WINDOW_OPS_MAX; seq++) {
+	/* Slots are younger than the window is long. */
+	if (to - from > WINDOW_OPS_MAX)
+		from = to - WINDOW_OPS_MAX;
+	for (uint64_t seq = from + 1; seq <= to; seq++) {
 		struct slot *s = replica_slot(r, seq);
 
 		if (!s)
@@ -198,8 +201,15 @@ static void tell_pred(struct replica *r, enum wire_type type, uint64_t seq)
 	node_send(r->n, up->c, f);
 }
 
-static void nak_later(struct replica *r)
+/* A lost payload is asked for as soon as buffers may be free again; what was asked for is given
+ * time to come, or every NAK would have the whole window sent once more. */
+static void nak_later(struct replica *r, bool asked)
 {
+	struct env *env = r->n->env;
+
+	if (!session_find(r->n, &r->repl.pred, ROLE_NODE))
+		return; /* its next HELLO starts over */
+	r->nak_ns = env->now_ns(env) + (asked ? NAK_AGAIN_NS : SOON_NS);
 	if (list_empty(&r->nak_link))
 		list_add_tail(&r->n->naks, &r->nak_link);
 	node_soon(r->n);
@@ -244,7 +254,7 @@ void replica_act(struct replica *r, const struct repl_actions *todo)
 			tell_pred(r, WIRE_NAK, seq);
 			break;
 		case REPL_DO_NAK_LATER:
-			nak_later(r);
+			nak_later(r, i > 0 && todo->a[i - 1].type == REPL_DO_NAK);
 			break;
 		}
 	}

@@ -185,7 +185,7 @@ static void on_read(struct store_read *sr, int res)
 	CHECK(m->reading);
 	m->reading = false;
 	if (r->n->closed)
-		return;
+		m->dropped = true;
 	if (m->dropped || res == -ENOBUFS)
 		head_refuse(r->n, m->req, -EAGAIN);
 	else if (res < 0)
@@ -195,7 +195,8 @@ static void on_read(struct store_read *sr, int res)
 	if (res == 0)
 		buf_put(sr->data);
 	rmw_done(m);
-	run(r);
+	if (!r->n->closed)
+		run(r);
 }
 
 static void start(struct rmw *m)

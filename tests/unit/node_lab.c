@@ -213,7 +213,7 @@ static void print_frame(const struct frame *f, char *out, size_t len)
 	const char *name = wire_type_info(f->hdr.type)->name;
 	int n;
 
-	switch ((enum wire_type)f->hdr.type) {
+	switch (f->hdr.type) {
 	case WIRE_FORWARD:
 		snprintf(out, len, "%s %llu %s %u+%u", name, seq, op_kind_name(op->kind), op->block,
 			 op->blocks);

@@ -153,7 +153,9 @@ static void test_node_asks_again_for_what_was_lost(void **s)
 	lab_hear(PRED, "NAK 1");
 	lab_forward(3, 0, 3, 1);
 	lab_hear(PRED, "");
-	lab_time(4 * MS);
+	lab_time(10 * MS);
+	lab_hear(PRED, ""); /* what was asked for needs time to come */
+	lab_time(40 * MS);
 	lab_hear(PRED, "NAK 1");
 	lab_forward(1, 0, 1, 1);
 	lab_forward(2, 2, 2, 1);
