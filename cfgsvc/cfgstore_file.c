@@ -52,8 +52,8 @@ static bool rec_at(const uint8_t *file, size_t len_bytes, size_t at, struct cfgf
 	       ret->data_crc == crc32c(0, file + at + REC_BYTES, ret->len_bytes);
 }
 
-/* F3: is there a header of a later record anywhere behind @at? Looked for at every byte, because the
- * length that would lead to it may be what rotted. */
+/* F3: is there a header of a later record anywhere behind @at? Looked for at every byte, because
+ * the length that would lead to it may be what rotted. */
 static bool later_record(const uint8_t *file, size_t len_bytes, size_t at, uint64_t rev)
 {
 	struct cfgfile_rec r;
@@ -90,7 +90,8 @@ int cfgfile_scan(const void *file, size_t len_bytes, struct cfgfile_found *ret,
 		return -EBADMSG;
 	}
 	/* The first record is written by replace(), so it is never torn: bytes and no record are no
-	 * configuration of ours, or one that has rotted. Starting a new cluster over it would be wrong. */
+	 * configuration of ours, or one that has rotted. Starting a new cluster over it would be
+	 * wrong. */
 	if (found.rev == 0 && len_bytes > 0) {
 		*ret_why = "configuration file: damaged, or not a configuration of chainblk's";
 		return -EBADMSG;

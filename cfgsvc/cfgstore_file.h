@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* cfgstore_file - the configuration in one file of one machine: a CRC'd append log.
  *
- *	state.log = record, record, ...      record = header (40 B), the whole state, zeros to 8 bytes
+ *	state.log = record, record, ...    record = header (40 B), the whole state, zeros to 8 B
  *
- * Each put appends a record with the next revision and is durable when it returns. When the file grows
- * beyond CFGFILE_BYTES_MAX it is replaced by one that holds the newest record only (the snapshot), by
- * writing another file and renaming it over.
+ * Each put appends a record with the next revision and is durable when it returns. When the file
+ * grows beyond CFGFILE_BYTES_MAX it is replaced by one that holds the newest record only (the
+ * snapshot), by writing another file and renaming it over.
  *
  *   F1  the newest whole record is the state; revisions grow by 1 from record to record
- *   F2  what follows the last whole record is a put that was cut short (nobody was told of it): it is
- *       ignored, and cut off before the next append
+ *   F2  what follows the last whole record is a put that was cut short (nobody was told of it): it
+ *       is ignored, and cut off before the next append
  *   F3  a record that fails its checksum and has a whole one behind it is rot, not a torn end:
  *       nothing is served from such a file
  *   F4  after a failed write nothing is written any more until the next start: what the disk holds
@@ -36,7 +36,7 @@ struct cfgfile_rec {
 	uint32_t data_crc;
 	uint64_t reserved;
 	uint32_t reserved2;
-	uint32_t hdr_crc;   /* of the 36 bytes before it */
+	uint32_t hdr_crc; /* of the 36 bytes before it */
 };
 static_assert(sizeof(struct cfgfile_rec) == 40, "disk format");
 static_assert(offsetof(struct cfgfile_rec, hdr_crc) == 36, "disk format");
@@ -75,7 +75,7 @@ struct cfgfile_found {
 	uint64_t rev;         /* 0: no record */
 	const uint8_t *bytes; /* its state, within the file's bytes */
 	size_t len_bytes;
-	size_t end_bytes;     /* where the next record goes */
+	size_t end_bytes; /* where the next record goes */
 };
 /* 0, -EBADMSG for rot (F3), -EPROTONOSUPPORT for another version, with *ret_why. */
 MUST_CHECK int cfgfile_scan(const void *file, size_t len_bytes, struct cfgfile_found *ret,

@@ -158,8 +158,10 @@ static void register_new(struct ctrl_state *s, const struct wire_register *r, st
 	struct map_server *m;
 
 	if (s->map.hdr.servers_n == SERVERS_MAX) {
-		ctrl_refuse(a, -ENOSPC, "server %s: the cluster has its %u servers already: this "
-			    "version has no way to remove one", r->name, SERVERS_MAX);
+		ctrl_refuse(a, -ENOSPC,
+			    "server %s: the cluster has its %u servers already: this "
+			    "version has no way to remove one",
+			    r->name, SERVERS_MAX);
 		return;
 	}
 	m = &s->map.servers[s->map.hdr.servers_n++];
@@ -205,14 +207,18 @@ void ctrl_open(const struct ctrl_state *s, const struct wire_open *req, struct c
 	bool deleting = (req->flags & WIRE_OPEN_DELETING) != 0;
 
 	if (!v)
-		ctrl_refuse(a, -ENOENT, "volume %s: there is none of this name: see chainctl "
-			    "volume list", req->name);
+		ctrl_refuse(a, -ENOENT,
+			    "volume %s: there is none of this name: see chainctl "
+			    "volume list",
+			    req->name);
 	else if (v->state == VOLUME_DELETING && !deleting)
 		ctrl_refuse(a, -ENOENT, "volume %s: it is being deleted: use another one",
 			    req->name);
 	else if (v->state != VOLUME_DELETING && deleting)
-		ctrl_refuse(a, -EINVAL, "volume %s: it is not being deleted: run chainctl volume "
-			    "delete", req->name);
+		ctrl_refuse(a, -EINVAL,
+			    "volume %s: it is not being deleted: run chainctl volume "
+			    "delete",
+			    req->name);
 	else
 		*a = (struct ctrl_answer){.value = v->id};
 }

@@ -9,8 +9,8 @@
  *
  *   G1  ids (server, chain, volume) are given out once: the counters never go back
  *   G2  a chain's epoch grows by one with every change of its record, and members keep their order
- *   G3  a chain is re-formed only if every member is connected under a new incarnation and all their
- *       logs end at the same seq (V3): then whatever was acknowledged is on each of them
+ *   G3  a chain is re-formed only if every member is connected under a new incarnation and all
+ *       their logs end at the same seq (V3): then whatever was acknowledged is on each of them
  *   G4  live.servers[i] is about state.map.servers[i]
  *
  * Thread: the caller's; no state of its own. */
@@ -45,8 +45,8 @@ static_assert(sizeof(struct ctrl_state_hdr) == 32, "disk format");
 #define CTRL_STATE_BYTES_MAX (sizeof(struct ctrl_state_hdr) + sizeof(struct chain_map))
 
 struct ctrl_server_live {
-	bool connected;     /* registered over a connection that is open */
-	uint64_t seen_ns;   /* last report, or when its connection ended; 0: never */
+	bool connected;   /* registered over a connection that is open */
+	uint64_t seen_ns; /* last report, or when its connection ended; 0: never */
 	struct wire_server_report report;
 	uint32_t replicas_n;
 	struct wire_report replicas[NODE_CHAINS_MAX];
@@ -54,15 +54,15 @@ struct ctrl_server_live {
 
 struct ctrl_live {
 	uint64_t now_ns;
-	uint64_t started_ns;   /* when this service started with clients possibly around */
-	uint32_t opens;        /* of the volume the request names: clients that use it */
+	uint64_t started_ns; /* when this service started with clients possibly around */
+	uint32_t opens;      /* of the volume the request names: clients that use it */
 	struct ctrl_server_live servers[SERVERS_MAX]; /* G4 */
 };
 
 struct ctrl_answer {
-	int32_t status;  /* 0 or -errno */
-	bool changed;    /* the state is another one: to be made durable before anybody hears of it */
-	uint64_t value;  /* server id, volume id, or number of chains */
+	int32_t status; /* 0 or -errno */
+	bool changed;   /* to be made durable before anybody hears of it */
+	uint64_t value; /* server id, volume id, or number of chains */
 	char text[WIRE_TEXT_BYTES];
 };
 

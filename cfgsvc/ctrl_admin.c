@@ -32,7 +32,8 @@ static bool init_is_valid(const struct ctrl_state *s, const struct wire_admin *r
 			    "cluster init: the cluster has its %u chains already: nothing to do",
 			    s->map.hdr.chains_n);
 	else if (servers == 0)
-		ctrl_refuse(a, -ENOTCONN, "cluster init: no server has registered: start chaind "
+		ctrl_refuse(a, -ENOTCONN,
+			    "cluster init: no server has registered: start chaind "
 			    "with --cfg and this service's address first");
 	else if (req->arg0 > CHAIN_MEMBERS_MAX)
 		ctrl_refuse(a, -EINVAL, "cluster init: %llu replicas: at most %u are possible",
@@ -99,8 +100,10 @@ static bool create_is_valid(const struct ctrl_state *s, const struct wire_admin 
 		ctrl_refuse(a, -EEXIST, "volume %s: the name is taken: choose another one",
 			    req->name);
 	else if (s->map.hdr.chains_n == 0)
-		ctrl_refuse(a, -ENOTCONN, "volume %s: the cluster has no chains yet: run chainctl "
-			    "cluster init first", req->name);
+		ctrl_refuse(a, -ENOTCONN,
+			    "volume %s: the cluster has no chains yet: run chainctl "
+			    "cluster init first",
+			    req->name);
 	else if (req->arg0 == 0 || req->arg0 > VOLUME_BYTES_MAX)
 		ctrl_refuse(a, -EINVAL, "volume %s: a size of %llu bytes: choose 4K up to 1024T",
 			    req->name, (unsigned long long)req->arg0);
@@ -108,8 +111,10 @@ static bool create_is_valid(const struct ctrl_state *s, const struct wire_admin 
 		ctrl_refuse(a, -EINVAL, "volume %s: sectors of %llu bytes: choose 512 or 4096",
 			    req->name, (unsigned long long)req->arg1);
 	else if (s->map.hdr.volumes_n == VOLUMES_MAX)
-		ctrl_refuse(a, -ENOSPC, "volume %s: the cluster has its %u volumes already: "
-			    "delete one first", req->name, VOLUMES_MAX);
+		ctrl_refuse(a, -ENOSPC,
+			    "volume %s: the cluster has its %u volumes already: "
+			    "delete one first",
+			    req->name, VOLUMES_MAX);
 	else
 		return true;
 	return false;
@@ -211,8 +216,7 @@ static void volume_delete(struct ctrl_state *s, struct map_volume *v, struct ctr
 static void volume_resize(struct map_volume *v, uint64_t size, struct ctrl_answer *a)
 {
 	if (v->state == VOLUME_DELETING) {
-		ctrl_refuse(a, -ENOENT, "volume %s: it is being deleted: use another one",
-			    v->name);
+		ctrl_refuse(a, -ENOENT, "volume %s: it is being deleted: use another one", v->name);
 		return;
 	}
 	if (size > VOLUME_BYTES_MAX) {
@@ -239,8 +243,10 @@ static void volume_change(struct ctrl_state *s, const struct wire_admin *req,
 	struct map_volume *v;
 
 	if (!found) {
-		ctrl_refuse(a, -ENOENT, "volume %s: there is none of this name: see chainctl "
-			    "volume list", req->name);
+		ctrl_refuse(a, -ENOENT,
+			    "volume %s: there is none of this name: see chainctl "
+			    "volume list",
+			    req->name);
 		return;
 	}
 	v = &s->map.volumes[found - s->map.volumes];
@@ -271,6 +277,8 @@ void ctrl_admin(struct ctrl_state *s, const struct wire_admin *req, const struct
 	case ADMIN_OP_END:
 		break;
 	}
-	ctrl_refuse(a, -EOPNOTSUPP, "operation %u: this service does not know it: chainctl and "
-		    "cfgsvc must be of the same version", req->op);
+	ctrl_refuse(a, -EOPNOTSUPP,
+		    "operation %u: this service does not know it: chainctl and "
+		    "cfgsvc must be of the same version",
+		    req->op);
 }

@@ -8,8 +8,8 @@
 /* One member as the chain's record, the server list and its reports show it. */
 struct member {
 	const char *name;
-	bool connected;         /* and heard of recently */
-	bool restarted;         /* its incarnation is not the record's any more */
+	bool connected; /* and heard of recently */
+	bool restarted; /* its incarnation is not the record's any more */
 	uint64_t silent_s;
 	struct wire_report rep; /* zero: it has never seen the chain */
 };
@@ -65,7 +65,9 @@ static void names_where(const struct members *all, bool restarted, char *out, si
 			continue;
 		left--;
 		len += (size_t)snprintf(out + len, cap - len, "%s%s", all->m[i].name,
-					left == 0 ? "" : left == 1 ? " and " : ", ");
+					left == 0   ? ""
+					: left == 1 ? " and "
+						    : ", ");
 	}
 }
 

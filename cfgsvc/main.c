@@ -111,7 +111,8 @@ static int dir_append(struct env_file *f, uint64_t offset_bytes, const void *byt
 
 	if (fd < 0)
 		return -errno;
-	/* What a torn put left behind goes first: its bytes must not show behind a shorter record. */
+	/* What a torn put left behind goes first: its bytes must not show behind a shorter
+	 * record. */
 	if (ftruncate(fd, (off_t)offset_bytes) < 0)
 		rc = -errno;
 	if (rc == 0)
@@ -272,13 +273,15 @@ static void usage(FILE *out)
 {
 	fputs("usage: cfgsvc --dir DIR --listen ADDR[,ADDR...] [--insecure-lab=PREFIX]\n"
 	      "\n"
-	      "The configuration service of a chainblk cluster: who is in which chain. It is on no\n"
+	      "The configuration service of a chainblk cluster: who is in which chain. It is on "
+	      "no\n"
 	      "I/O path.\n"
 	      "\n"
 	      "  --dir DIR              where the configuration is kept; made, with a new cluster\n"
 	      "                         id, when it is not there\n"
 	      "  --listen ADDR[,...]    host:port or unix:/path\n"
-	      "  --insecure-lab=PREFIX  allow plaintext to addresses that begin with PREFIX; it is\n"
+	      "  --insecure-lab=PREFIX  allow plaintext to addresses that begin with PREFIX; it "
+	      "is\n"
 	      "                         otherwise refused off loopback and unix sockets\n"
 	      "  -h, --help  --version\n",
 	      out);

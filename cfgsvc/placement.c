@@ -82,7 +82,7 @@ static void base_all(struct placement p, uint32_t round, uint32_t ret[CHAIN_MEMB
 static void base_copyset(struct placement p, uint32_t round, uint32_t ret[CHAIN_MEMBERS_MAX])
 {
 	uint32_t n = p.replicas_n;
-	uint32_t neighbours = MAX(2 * (n - 1), 1u); /* one set's contribution to the scatter width */
+	uint32_t neighbours = MAX(2 * (n - 1), 1u); /* one set's share of the scatter */
 	uint32_t sets = MAX(10 / neighbours, 1u);
 	uint32_t pool[CHAIN_MEMBERS_MAX];
 	uint32_t perms = orders(n, n), d;

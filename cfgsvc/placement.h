@@ -2,12 +2,13 @@
 /* placement - which servers make up which chain, in which order. Pure arithmetic on server indexes
  * 0..servers_n-1.
  *
- * Chains come in rounds of servers_n: a round is one order of members and its rotations (every index
- * plus k, modulo servers_n), so that
+ * Chains come in rounds of servers_n: a round is one order of members and its rotations (every
+ * index plus k, modulo servers_n), so that
  *
  *   P1  after every whole round each server has been head, middle and tail equally often
- *   P2  up to PLACEMENT_ALL_MAX servers: when the number of chains is a multiple of all orders there
- *       are, each order occurs equally often (D4, D5); one that is not takes them evenly spread
+ *   P2  up to PLACEMENT_ALL_MAX servers: when the number of chains is a multiple of all orders
+ *       there are, each order occurs equally often (D4, D5); one that is not takes them evenly
+ *       spread
  *   P3  beyond: only few sets of offsets are used, in all their orders, so that the servers one
  *       shares chains with stay about ten (copysets, D5) */
 

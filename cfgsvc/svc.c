@@ -113,7 +113,8 @@ static bool map_buf_ready(struct svc *s)
 
 void svc_push_maps(struct svc *s)
 {
-	LIST_FOR_EACH_SAFE (it, &s->conns) {
+	LIST_FOR_EACH_SAFE(it, &s->conns)
+	{
 		struct svc_conn *c = CONTAINER_OF(it, struct svc_conn, link);
 
 		if (!c->subscribed || !c->map_due)
@@ -258,7 +259,10 @@ void svc_accept(struct svc *s, struct env_conn *conn)
 		return;
 	}
 	c = CONTAINER_OF(slot, struct svc_conn, link);
-	*c = (struct svc_conn){.svc = s, .conn = conn, .server = -1, .name = "somebody",
+	*c = (struct svc_conn){.svc = s,
+			       .conn = conn,
+			       .server = -1,
+			       .name = "somebody",
 			       .since_ns = s->env->now_ns(s->env)};
 	list_add_tail(&s->conns, &c->link);
 	s->env->attach(s->env, conn, &events, c);
@@ -271,7 +275,8 @@ static void on_tick(struct env_timer *t)
 	struct svc *s = CONTAINER_OF(t, struct svc, tick);
 	uint64_t now = s->env->now_ns(s->env);
 
-	LIST_FOR_EACH_SAFE (it, &s->conns) {
+	LIST_FOR_EACH_SAFE(it, &s->conns)
+	{
 		struct svc_conn *c = CONTAINER_OF(it, struct svc_conn, link);
 
 		if (c->role == ROLE_NONE && now - c->since_ns >= SVC_CONNECT_NS)
@@ -315,7 +320,8 @@ void svc_stop(struct svc *s)
 {
 	s->stopping = true;
 	s->env->timer_cancel(s->env, &s->tick);
-	LIST_FOR_EACH_SAFE (it, &s->conns) {
+	LIST_FOR_EACH_SAFE(it, &s->conns)
+	{
 		struct svc_conn *c = CONTAINER_OF(it, struct svc_conn, link);
 
 		s->env->close(s->env, c->conn);

@@ -20,22 +20,22 @@
 #define SVC_CONNS_MAX NODE_CONNS_MAX
 #define SVC_JOBS_MAX 256u
 #define SVC_TICK_NS (500ull * 1000 * 1000)
-#define SVC_CONNECT_NS (5ull * 1000 * 1000 * 1000) /* a connection that says nothing for so long ends */
+#define SVC_CONNECT_NS (5ull * 1000 * 1000 * 1000) /* saying nothing for so long */
 #define SVC_QUEUE_BYTES_MAX (2u << 20) /* a subscriber so far behind waits for the next tick */
 
 struct svc_conn {
 	struct list link; /* svc.conns or svc.conns_free */
 	struct svc *svc;
 	struct env_conn *conn;
-	enum wire_role role;     /* NONE until CONNECT */
-	struct id128 peer;       /* hdr.from of its CONNECT */
+	enum wire_role role; /* NONE until CONNECT */
+	struct id128 peer;   /* hdr.from of its CONNECT */
 	char name[SERVER_NAME_BYTES];
 	uint64_t since_ns;
-	int server;              /* index in the map once registered, else -1 */
-	bool subscribed;         /* asked for the map */
-	bool map_due;            /* has not been sent the newest one */
-	uint64_t map_tag;        /* of the MAP_GET not answered yet */
-	uint64_t open_volume;    /* id, 0: none */
+	int server;           /* index in the map once registered, else -1 */
+	bool subscribed;      /* asked for the map */
+	bool map_due;         /* has not been sent the newest one */
+	uint64_t map_tag;     /* of the MAP_GET not answered yet */
+	uint64_t open_volume; /* id, 0: none */
 	bool open_deleting;
 };
 

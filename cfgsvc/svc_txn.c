@@ -43,7 +43,8 @@ static void answer_register(struct svc *s, struct svc_conn *c, const struct fram
 		ctrl_live_reports(l, (const struct wire_report *)(const void *)f->data->data,
 				  f->data->len_bytes / (uint32_t)sizeof(struct wire_report));
 	env_logf(s->env, ENV_INFO, "server %s: registered as server %u at %s",
-		 s->cur->map.servers[at].name, (unsigned)a->value, s->cur->map.servers[at].addrs[0]);
+		 s->cur->map.servers[at].name, (unsigned)a->value,
+		 s->cur->map.servers[at].addrs[0]);
 	s->reform_due = true;
 	out = svc_frame(c, WIRE_REGISTERED, sizeof(*b), f->hdr.tag);
 	if (!out)
@@ -95,8 +96,8 @@ static struct buf *status_data(struct svc *s)
 		const struct status_server srv = {
 			.id = m->servers[i].id,
 			.connected = l->connected,
-			.silent_ms = l->seen_ns ? (s->live->now_ns - l->seen_ns) / 1000000
-						: UINT64_MAX,
+			.silent_ms =
+				l->seen_ns ? (s->live->now_ns - l->seen_ns) / 1000000 : UINT64_MAX,
 			.report = l->report,
 		};
 
@@ -167,7 +168,8 @@ static uint32_t opens_of(const struct svc *s, const char *volume)
 
 	if (!v)
 		return 0;
-	LIST_FOR_EACH (it, &s->conns) {
+	LIST_FOR_EACH(it, &s->conns)
+	{
 		const struct svc_conn *c = CONTAINER_OF(it, struct svc_conn, link);
 
 		n += c->open_volume == v->id && !c->open_deleting;
@@ -229,8 +231,8 @@ static void reform(struct svc *s)
 		return;
 	*s->next = *s->cur;
 	n = ctrl_reform(s->next, s->live);
-	env_logf(s->env, ENV_INFO,
-		 "forming %u chains again: all their members restarted and agree", n);
+	env_logf(s->env, ENV_INFO, "forming %u chains again: all their members restarted and agree",
+		 n);
 	put_next(s, NULL);
 }
 
@@ -254,8 +256,8 @@ static void put_worked(struct svc *s)
 	s->cur = s->next;
 	s->next = old;
 	s->rev++;
-	LIST_FOR_EACH (it, &s->conns)
-		CONTAINER_OF(it, struct svc_conn, link)->map_due = true;
+	LIST_FOR_EACH(it, &s->conns)
+	CONTAINER_OF(it, struct svc_conn, link)->map_due = true;
 	if (s->job)
 		job_end(s, s->job, &s->answer);
 	s->job = NULL;
@@ -342,8 +344,8 @@ static void on_loaded(void *arg, int res, const void *bytes, size_t len, uint64_
 	*s->cur = *s->next;
 	s->live->started_ns = s->env->now_ns(s->env);
 	s->loaded = true;
-	LIST_FOR_EACH (it, &s->conns)
-		CONTAINER_OF(it, struct svc_conn, link)->map_due = true;
+	LIST_FOR_EACH(it, &s->conns)
+	CONTAINER_OF(it, struct svc_conn, link)->map_due = true;
 	announce_ready(s, 0, NULL);
 	svc_kick(s);
 }
@@ -393,7 +395,8 @@ void svc_jobs_forget(struct svc_conn *c)
 
 	if (s->job && s->job->from == c)
 		s->job->from = NULL;
-	LIST_FOR_EACH_SAFE (it, &s->jobs) {
+	LIST_FOR_EACH_SAFE(it, &s->jobs)
+	{
 		struct svc_job *job = CONTAINER_OF(it, struct svc_job, link);
 
 		if (job->from != c)

@@ -115,8 +115,9 @@ int ask_cluster(const struct cli *c, struct cluster *ret)
 			return reply.status;
 		}
 		if (rc < 0) {
-			cli_fail("status: the answer makes no sense: chainctl and cfgsvc must be of "
-				 "the same version");
+			cli_fail(
+				"status: the answer makes no sense: chainctl and cfgsvc must be of "
+				"the same version");
 			return rc;
 		}
 		if (ret->status.map_version == ret->map.hdr.version)

@@ -52,12 +52,14 @@ MUST_CHECK int ask_map(const struct cli *c, struct chain_map *ret_map);
 MUST_CHECK int ask_cluster(const struct cli *c, struct cluster *ret);
 /* Cut a status reply into @ret; 0 or -EPROTO. */
 MUST_CHECK int cluster_decode_status(struct cluster *ret, const void *data, size_t len_bytes);
-const struct map_volume *cluster_volume(const struct chain_map *m, const char *name); /* or complains */
+/* NULL after a complaint when there is none. */
+const struct map_volume *cluster_volume(const struct chain_map *m, const char *name);
 
 /* View of the map. */
 const char *map_server_name(const struct chain_map *m, uint32_t id);
 /* "s1 > s2 > s3", head first. */
-void chain_members_text(const struct chain_map *m, const struct map_chain *c, char *out, size_t cap);
+void chain_members_text(const struct chain_map *m, const struct map_chain *c, char *out,
+			size_t cap);
 json_t *chain_members_json(const struct chain_map *m, const struct map_chain *c);
 json_t *volume_json(const struct map_volume *v);
 const char *volume_state_name(const struct map_volume *v);

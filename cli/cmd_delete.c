@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* volume delete: mark it (nobody may open it any more), empty it on every replica through the client
- * library, then drop the record. Interrupted at any point, the same command goes on where it was. */
+/* volume delete: mark it (nobody may open it any more), empty it on every replica through the
+ * client library, then drop the record. Interrupted at any point, the same command goes on where it
+ * was. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,8 +112,9 @@ int cmd_volume_delete(const struct cli *c)
 	struct wire_admin_reply reply;
 
 	if (!name_is_valid(c->name, NAME_BYTES))
-		return cli_fail("volume '%s': there cannot be one of this name: see chainctl volume list",
-				c->name);
+		return cli_fail(
+			"volume '%s': there cannot be one of this name: see chainctl volume list",
+			c->name);
 	snprintf(req.name, sizeof(req.name), "%s", c->name);
 	if (mark(c) < 0 || empty(c) != 0 || ask_admin(c, &req, &reply) < 0)
 		return EXIT_FAILURE;

@@ -123,12 +123,12 @@ static json_t *chains_json(const struct cluster *cl)
 		const struct map_chain *c = &cl->map.chains[i];
 		const struct status_chain *s = &cl->chains[i];
 
-		json_array_append_new(
-			list, json_pack("{s:i, s:I, s:o, s:b, s:I, s:I, s:s}", "id", (int)c->id,
-					"epoch", (json_int_t)c->epoch, "members",
-					chain_members_json(&cl->map, c), "up", (int)s->up, "last",
-					(json_int_t)s->last, "known", (json_int_t)s->known,
-					"reason", s->reason));
+		json_array_append_new(list,
+				      json_pack("{s:i, s:I, s:o, s:b, s:I, s:I, s:s}", "id",
+						(int)c->id, "epoch", (json_int_t)c->epoch,
+						"members", chain_members_json(&cl->map, c), "up",
+						(int)s->up, "last", (json_int_t)s->last, "known",
+						(json_int_t)s->known, "reason", s->reason));
 	}
 	return list;
 }
@@ -241,18 +241,18 @@ int cmd_where(const struct cli *c)
 	if (!v)
 		return EXIT_FAILURE;
 	if (offset >= v->size_bytes)
-		return cli_fail("volume %s: offset %llu is past its end at %llu: choose a smaller one",
-				v->name, (unsigned long long)offset,
-				(unsigned long long)v->size_bytes);
+		return cli_fail(
+			"volume %s: offset %llu is past its end at %llu: choose a smaller one",
+			v->name, (unsigned long long)offset, (unsigned long long)v->size_bytes);
 	extent = offset / EXTENT_BYTES;
 	chain = chain_map_chain(&map, map_volume_lane(v, extent));
 	CHECK(chain != NULL); /* the map was validated */
 	if (c->json)
-		return cli_print_json(json_pack(
-			"{s:s, s:I, s:I, s:i, s:I, s:o}", "volume", v->name, "offset_bytes",
-			(json_int_t)offset, "extent", (json_int_t)extent, "chain", (int)chain->id,
-			"epoch", (json_int_t)chain->epoch, "members",
-			chain_members_json(&map, chain)));
+		return cli_print_json(json_pack("{s:s, s:I, s:I, s:i, s:I, s:o}", "volume", v->name,
+						"offset_bytes", (json_int_t)offset, "extent",
+						(json_int_t)extent, "chain", (int)chain->id,
+						"epoch", (json_int_t)chain->epoch, "members",
+						chain_members_json(&map, chain)));
 	chain_members_text(&map, chain, members, sizeof(members));
 	printf("%s at %llu: extent %llu on chain %u, epoch %llu: %s (head first, tail last)\n",
 	       v->name, (unsigned long long)offset, (unsigned long long)extent, chain->id,

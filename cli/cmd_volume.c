@@ -8,8 +8,8 @@
 
 static void put_name(struct wire_admin *req, const char *name)
 {
-	/* A name that is too long keeps its overlong beginning and is refused by cfgsvc as unknown or
-	 * taken; so it is refused here, where the text is whole. */
+	/* A name that is too long keeps its overlong beginning and is refused by cfgsvc as unknown
+	 * or taken; so it is refused here, where the text is whole. */
 	snprintf(req->name, sizeof(req->name), "%s", name);
 }
 
@@ -17,7 +17,8 @@ static bool name_fits(const char *name)
 {
 	if (name_is_valid(name, NAME_BYTES))
 		return true;
-	cli_fail("volume name '%s': not a valid name: use at most %u letters, digits, . _ - and begin "
+	cli_fail("volume name '%s': not a valid name: use at most %u letters, digits, . _ - and "
+		 "begin "
 		 "with a letter or digit",
 		 name, NAME_BYTES - 1);
 	return false;
@@ -37,8 +38,8 @@ static int show(const struct cli *c, const char *what)
 	if (c->json)
 		return cli_print_json(volume_json(v));
 	size_format(v->size_bytes, size);
-	printf("volume %s: %s%s (%llu bytes), sectors of %u, on %u chains, id %llu%s\n", v->name, what,
-	       size, (unsigned long long)v->size_bytes, v->sector_bytes, v->lanes_n,
+	printf("volume %s: %s%s (%llu bytes), sectors of %u, on %u chains, id %llu%s\n", v->name,
+	       what, size, (unsigned long long)v->size_bytes, v->sector_bytes, v->lanes_n,
 	       (unsigned long long)v->id, v->state == VOLUME_DELETING ? ", being deleted" : "");
 	return EXIT_SUCCESS;
 }

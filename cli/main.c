@@ -11,43 +11,76 @@
 #define EXIT_USAGE 2
 
 enum opt { /* bits of what a command takes; values of getopt_long */
-	OPT_REPLICAS = 1,
-	OPT_CHAINS = 2,
-	OPT_SIZE = 4,
-	OPT_SECTOR = 8,
+	   OPT_REPLICAS = 1,
+	   OPT_CHAINS = 2,
+	   OPT_SIZE = 4,
+	   OPT_SECTOR = 8,
 };
 
 struct command {
-	const char *words[2]; /* the second may be NULL */
-	unsigned names_n;     /* words that follow */
+	const char *words[2];  /* the second may be NULL */
+	unsigned names_n;      /* words that follow */
 	unsigned opts, needed; /* enum opt */
 	int (*run)(const struct cli *c);
 	const char *usage, *help;
 };
 
 static const struct command commands[] = {
-	{{"cluster", "init"}, 0, OPT_REPLICAS | OPT_CHAINS, 0, cmd_cluster_init,
+	{{"cluster", "init"},
+	 0,
+	 OPT_REPLICAS | OPT_CHAINS,
+	 0,
+	 cmd_cluster_init,
 	 "cluster init [--replicas N] [--chains N]",
 	 "Make the chains over all servers that have registered. Once per cluster.\n"
 	 "  --replicas N  copies of every block (default 2; 3 survives the loss of two)\n"
 	 "  --chains N    how many chains (default: servers * 24 / replicas)\n"},
-	{{"server", "list"}, 0, 0, 0, cmd_server_list, "server list",
+	{{"server", "list"},
+	 0,
+	 0,
+	 0,
+	 cmd_server_list,
+	 "server list",
 	 "Storage servers: state, space, in how many chains head, middle and tail.\n"},
-	{{"volume", "create"}, 1, OPT_SIZE | OPT_SECTOR, OPT_SIZE, cmd_volume_create,
+	{{"volume", "create"},
+	 1,
+	 OPT_SIZE | OPT_SECTOR,
+	 OPT_SIZE,
+	 cmd_volume_create,
 	 "volume create NAME --size SIZE [--sector 512|4096]",
 	 "Make an empty volume. It uses space when it is written.\n"
 	 "  --size SIZE    64M, 10G, 1T; rounded up to whole blocks of 4096 bytes\n"
 	 "  --sector N     sector size initiators see: 512 (default) or 4096\n"},
 	{{"volume", "list"}, 0, 0, 0, cmd_volume_list, "volume list", "All volumes.\n"},
 	{{"volume", "show"}, 1, 0, 0, cmd_volume_show, "volume show NAME", "One volume.\n"},
-	{{"volume", "delete"}, 1, 0, 0, cmd_volume_delete, "volume delete NAME",
+	{{"volume", "delete"},
+	 1,
+	 0,
+	 0,
+	 cmd_volume_delete,
+	 "volume delete NAME",
 	 "Empty the volume on every server, then forget it. Refused while somebody has it open.\n"
 	 "Interrupted, run it again.\n"},
-	{{"volume", "resize"}, 1, OPT_SIZE, OPT_SIZE, cmd_volume_resize,
-	 "volume resize NAME --size SIZE", "Make a volume larger. Clients see it at once.\n"},
-	{{"status", NULL}, 0, 0, 0, cmd_status, "status",
+	{{"volume", "resize"},
+	 1,
+	 OPT_SIZE,
+	 OPT_SIZE,
+	 cmd_volume_resize,
+	 "volume resize NAME --size SIZE",
+	 "Make a volume larger. Clients see it at once.\n"},
+	{{"status", NULL},
+	 0,
+	 0,
+	 0,
+	 cmd_status,
+	 "status",
 	 "Servers, chains that are not up and why, volumes.\n"},
-	{{"where", NULL}, 2, 0, 0, cmd_where, "where NAME OFFSET",
+	{{"where", NULL},
+	 2,
+	 0,
+	 0,
+	 cmd_where,
+	 "where NAME OFFSET",
 	 "Which chain, and which servers, hold the byte at OFFSET (4096, 64K, 10G) of a volume.\n"},
 };
 
@@ -63,7 +96,8 @@ static void usage(FILE *out)
 	fputs("usage: chainctl [OPTIONS] COMMAND\n\n", out);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		fprintf(out, "  %s\n", commands[i].usage);
-	fprintf(out, "\nSIZE = a number with K, M, G or T (powers of 1024). COMMAND -h says more.\n\n%s",
+	fprintf(out,
+		"\nSIZE = a number with K, M, G or T (powers of 1024). COMMAND -h says more.\n\n%s",
 		options_help);
 }
 

@@ -102,8 +102,8 @@ static uint32_t list_count(const struct list *head)
 {
 	uint32_t n = 0;
 
-	LIST_FOR_EACH (it, head)
-		n++;
+	LIST_FOR_EACH(it, head)
+	n++;
 	return n;
 }
 

@@ -27,11 +27,11 @@ struct arena;
 enum buf_use { BUF_NODE, BUF_CLIENT }; /* who asks: see B3 */
 
 struct buf {
-	struct list link;       /* free list of its class, else unlinked */
+	struct list link; /* free list of its class, else unlinked */
 	struct buf_pool *pool;
-	uint8_t *data;          /* BLOCK_BYTES aligned */
-	uint32_t cap_bytes;     /* BUF_SMALL_BYTES or OP_BYTES_MAX */
-	uint32_t len_bytes;     /* valid bytes, set by the filler */
+	uint8_t *data;      /* BLOCK_BYTES aligned */
+	uint32_t cap_bytes; /* BUF_SMALL_BYTES or OP_BYTES_MAX */
+	uint32_t len_bytes; /* valid bytes, set by the filler */
 	uint32_t refs;
 };
 
@@ -51,8 +51,8 @@ struct buf_pool_config {
 
 size_t buf_pool_bytes(const struct buf_pool_config *cfg);
 void buf_pool_init(struct buf_pool *p, const struct buf_pool_config *cfg, struct arena *a);
-/* NULL when the class (and its fallback) is exhausted for this use. refs = 1, len_bytes = @len_bytes,
- * contents undefined. CHECKs len_bytes <= OP_BYTES_MAX. */
+/* NULL when the class (and its fallback) is exhausted for this use. refs = 1, len_bytes =
+ * @len_bytes, contents undefined. CHECKs len_bytes <= OP_BYTES_MAX. */
 struct buf *buf_get(struct buf_pool *p, uint32_t len_bytes, enum buf_use use);
 struct buf *buf_ref(struct buf *b); /* returns @b */
 void buf_put(struct buf *b);        /* NULL allowed */

@@ -2,8 +2,8 @@
 /* chain_map - the configuration as everybody holds it: servers, chains, volumes (PROTOCOL 1 and 4).
  *
  * cfgsvc makes it, chaind and clients obey it. The structs are the wire and snapshot format: an
- * encoded map is chain_map_hdr, then the three arrays, then nothing; chain_map_decode() validates every
- * field. A newer version replaces an older one whole; epochs of a chain never go back.
+ * encoded map is chain_map_hdr, then the three arrays, then nothing; chain_map_decode() validates
+ * every field. A newer version replaces an older one whole; epochs of a chain never go back.
  *
  *   M1  ids are unique and never reused; chain ids and server ids start at 1
  *   M2  a chain's members are distinct servers that exist
@@ -14,8 +14,8 @@
 #ifndef LIB_CHAIN_MAP_H
 #define LIB_CHAIN_MAP_H
 
-#include "lib/limits.h"
 #include "lib/base.h"
+#include "lib/limits.h"
 
 struct map_member {
 	uint32_t server;
@@ -26,8 +26,8 @@ static_assert(sizeof(struct map_member) == 24, "wire format");
 
 struct map_chain { /* the chain record; immutable within its epoch */
 	uint32_t id;
-	uint32_t in_n;     /* members, head first; >= 1 */
-	uint64_t epoch;    /* >= 1 */
+	uint32_t in_n;  /* members, head first; >= 1 */
+	uint64_t epoch; /* >= 1 */
 	uint64_t history;
 	uint32_t target_n; /* members wanted */
 	uint32_t reserved;
@@ -49,11 +49,11 @@ static_assert(sizeof(struct map_server) == 40 + 32 + 256, "wire format");
 enum map_volume_state { VOLUME_NORMAL = 1, VOLUME_DELETING = 2 };
 struct map_volume {
 	uint64_t id;
-	uint64_t size_bytes;  /* multiple of BLOCK_BYTES */
-	uint64_t generation;  /* owner generation, from 1 */
-	uint32_t state;       /* enum map_volume_state */
+	uint64_t size_bytes;   /* multiple of BLOCK_BYTES */
+	uint64_t generation;   /* owner generation, from 1 */
+	uint32_t state;        /* enum map_volume_state */
 	uint32_t sector_bytes; /* 512 or 4096 */
-	uint32_t base;        /* M3 */
+	uint32_t base;         /* M3 */
 	uint32_t lanes_n;
 	uint32_t lanes[VOLUME_LANES_MAX]; /* chain ids */
 	uint32_t min_in;

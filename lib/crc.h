@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* crc - CRC32C (Castagnoli) through ISA-L, and the block checksum seeded with its address.
  *
- * The client computes crc_block() for every block it writes; every hop and every read checks it; the
- * store keeps it; the reading client checks it again. Because volume, extent and block are folded
- * into the initial value, a block that landed in the wrong place, or another volume's bytes, fail.
- * Pure, no state. */
+ * The client computes crc_block() for every block it writes; every hop and every read checks it;
+ * the store keeps it; the reading client checks it again. Because volume, extent and block are
+ * folded into the initial value, a block that landed in the wrong place, or another volume's bytes,
+ * fail. Pure, no state. */
 
 #ifndef LIB_CRC_H
 #define LIB_CRC_H
@@ -17,7 +17,8 @@ struct block_addr {
 	uint32_t block;  /* index within the extent, < EXTENT_BLOCKS */
 };
 
-/* CRC32C of @len bytes continuing from @crc (0 to start); crc32c(0, "123456789", 9) == 0xe3069283. */
+/* CRC32C of @len bytes continuing from @crc (0 to start); crc32c(0, "123456789", 9) ==
+ * 0xe3069283. */
 uint32_t crc32c(uint32_t crc, const void *data, size_t len_bytes);
 /* Of one whole block (BLOCK_BYTES at @data) stored at @at. */
 uint32_t crc_block(const struct block_addr *at, const void *data);

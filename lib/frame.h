@@ -18,11 +18,11 @@
 #define FRAME_DROPPED_DATA 1u
 
 struct frame {
-	struct list link;        /* free list or a send queue */
+	struct list link; /* free list or a send queue */
 	struct frame_pool *pool;
-	struct buf *data;        /* payload or NULL */
+	struct buf *data; /* payload or NULL */
 	uint32_t refs;
-	uint32_t flags;          /* FRAME_* */
+	uint32_t flags; /* FRAME_* */
 	struct wire_hdr hdr;
 	uint8_t meta[WIRE_META_MAX] __attribute__((aligned(8)));
 };

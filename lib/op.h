@@ -7,15 +7,15 @@
  * CLOSE, MISCOMPARE, NOP.
  *
  *   O1  op_rec_check() accepted every record that is acted on
- *   O2  crcs_n == blocks for WRITE (crc_block each), 1 for WRITE_SAME (crc32c(0, block), not seeded:
- *       replicas derive the seeded ones), else 0; data_bytes == blocks * 4096, 4096, or 0
+ *   O2  crcs_n == blocks for WRITE (crc_block each), 1 for WRITE_SAME (crc32c(0, block), not
+ *       seeded: replicas derive the seeded ones), else 0; data_bytes == blocks * 4096, 4096, or 0
  *   O3  req_no 0 means "not a client's request" (NOP) */
 
 #ifndef LIB_OP_H
 #define LIB_OP_H
 
-#include "lib/limits.h"
 #include "lib/base.h"
+#include "lib/limits.h"
 
 enum op_kind {
 	OP_NOP = 1,
@@ -24,30 +24,30 @@ enum op_kind {
 	OP_WRITE_SAME = 4,
 	OP_SESSION = 5,    /* client announces session .session (X3); 1 creates its table entry */
 	OP_CLOSE = 6,      /* client is gone for good: drop its table entry */
-	OP_MISCOMPARE = 7, /* compare-and-write that differed: changes nothing, remembers .offset_bytes */
+	OP_MISCOMPARE = 7, /* compare-and-write that differed: only .offset_bytes counts */
 	OP_KIND_END
 };
 
 struct op_rec {
-	uint64_t seq;         /* position in the chain's log, from 1, no gaps */
-	uint64_t epoch;       /* configuration in which the head numbered it */
+	uint64_t seq;   /* position in the chain's log, from 1, no gaps */
+	uint64_t epoch; /* configuration in which the head numbered it */
 	uint64_t volume;
 	uint64_t extent;
 	uint32_t chain;
-	uint16_t kind;        /* enum op_kind */
-	uint16_t flags;       /* 0 */
-	uint32_t block;       /* first block in the extent */
-	uint32_t blocks;      /* 0 for ops without a range */
-	uint32_t data_bytes;  /* O2 */
-	int32_t result;       /* what the client will be told: 0 or -errno */
+	uint16_t kind;         /* enum op_kind */
+	uint16_t flags;        /* 0 */
+	uint32_t block;        /* first block in the extent */
+	uint32_t blocks;       /* 0 for ops without a range */
+	uint32_t data_bytes;   /* O2 */
+	int32_t result;        /* what the client will be told: 0 or -errno */
 	uint32_t offset_bytes; /* MISCOMPARE: first differing byte from the request's start */
 	uint32_t session;
 	struct id128 client;
-	uint64_t generation;  /* owner generation the client acted under */
-	uint64_t req_no;      /* X1; from 1 */
-	uint64_t low;         /* X1: all below are complete or given up */
-	uint64_t known;       /* commit watermark of the chain where this copy was made */
-	uint32_t crcs_n;      /* O2 */
+	uint64_t generation; /* owner generation the client acted under */
+	uint64_t req_no;     /* X1; from 1 */
+	uint64_t low;        /* X1: all below are complete or given up */
+	uint64_t known;      /* commit watermark of the chain where this copy was made */
+	uint32_t crcs_n;     /* O2 */
 	uint32_t reserved0;
 	uint64_t reserved1;
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* size - numbers of bytes as people write them: 4096, 64K, 10G, 1.5T (powers of 1024), and the lists
- * of addresses of the command lines. Pure, no state; text comes from users, nothing is CHECKed. */
+/* size - numbers of bytes as people write them: 4096, 64K, 10G, 1.5T (powers of 1024), and the
+ * lists of addresses of the command lines. Pure, no state; text comes from users, nothing is
+ * CHECKed. */
 
 #ifndef LIB_SIZE_H
 #define LIB_SIZE_H
@@ -11,7 +12,8 @@
 #define SIZE_TEXT_BYTES 16u
 
 /* Digits, then at most one of K M G T (either case), then nothing, or "iB" or "B" after the letter.
- * One decimal point is allowed when the result is whole: 1.5G. 0; -EINVAL; -ERANGE beyond 2^63 - 1. */
+ * One decimal point is allowed when the result is whole: 1.5G. 0; -EINVAL; -ERANGE beyond 2^63 -
+ * 1. */
 MUST_CHECK int size_parse(const char *text, uint64_t *ret);
 /* Shortest text: "1.5G", "10G", "4K", "512", rounded to at most one digit after the point. */
 void size_format(uint64_t bytes, char out[SIZE_TEXT_BYTES]);

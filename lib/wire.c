@@ -145,8 +145,8 @@ int wire_crc_check(const struct frame *f, const char **ret_why)
 static const char *hdr_fields_wrong(const struct frame *f)
 {
 	const struct wire_hdr *h = &f->hdr;
-	bool handshake = h->type == WIRE_CONNECT || h->type == WIRE_CONNECTED ||
-			 h->type == WIRE_ERROR;
+	bool handshake =
+		h->type == WIRE_CONNECT || h->type == WIRE_CONNECTED || h->type == WIRE_ERROR;
 	bool about_chain = (h->type >= WIRE_HELLO && h->type <= WIRE_STALE &&
 			    h->type != WIRE_TOKENS && h->type != WIRE_COMMITS) ||
 			   (h->type >= WIRE_REQUEST && h->type <= WIRE_READ_REPLY);

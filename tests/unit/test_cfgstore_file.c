@@ -163,9 +163,11 @@ static void test_a_file_torn_at_any_byte_gives_the_last_whole_state(void **state
 		start();
 		assert_int_equal(load(), 0);
 		assert_int_equal(loaded.rev, rev);
-		assert_memory_equal(loaded.text, rev == 3   ? "state three"
-						 : rev == 2 ? "state two"
-							    : "state one", 9);
+		assert_memory_equal(loaded.text,
+				    rev == 3   ? "state three"
+				    : rev == 2 ? "state two"
+					       : "state one",
+				    9);
 	}
 	/* The next put goes over the torn end. */
 	disk.len = full - 1;
@@ -277,9 +279,10 @@ static void test_after_a_failed_write_nothing_is_written_until_the_next_start(vo
 static void test_a_record_has_the_bytes_it_always_had(void **state)
 {
 	static const uint8_t golden[48] = {
-		0x43, 0x46, 0x47, 0x52, 0x01, 0,    0,	  0,	0x07, 0, 0, 0, 0,    0,	   0,	 0,
-		0x09, 0,    0,	  0,	0x83, 0x92, 0x06, 0xe3, 0,    0, 0, 0, 0,    0,	   0,	 0,
-		0,    0,    0,	  0,	0,    0,    0,	  0,	'1',  '2', '3', '4', '5', '6', '7', '8',
+		0x43, 0x46, 0x47, 0x52, 0x01, 0,   0,   0,   0x07, 0,    0,    0,
+		0,    0,    0,    0,    0x09, 0,   0,   0,   0x83, 0x92, 0x06, 0xe3,
+		0,    0,    0,    0,    0,    0,   0,   0,   0,    0,    0,    0,
+		0,    0,    0,    0,    '1',  '2', '3', '4', '5',  '6',  '7',  '8',
 	};
 	uint8_t rec[128];
 

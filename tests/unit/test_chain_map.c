@@ -81,8 +81,8 @@ static void test_a_map_survives_encoding(void **state)
 	assert_string_equal(wrong(), "");
 	assert_memory_equal(&back, &map, sizeof(map));
 	assert_int_equal(chain_map_encoded_bytes(&map),
-			 sizeof(map.hdr) + 3 * sizeof(map.servers[0]) +
-				 2 * sizeof(map.chains[0]) + sizeof(map.volumes[0]));
+			 sizeof(map.hdr) + 3 * sizeof(map.servers[0]) + 2 * sizeof(map.chains[0]) +
+				 sizeof(map.volumes[0]));
 }
 
 static void test_a_map_cut_anywhere_or_longer_is_refused(void **state)
@@ -94,7 +94,8 @@ static void test_a_map_cut_anywhere_or_longer_is_refused(void **state)
 	chain_map_encode(&map, bytes);
 	for (size_t cut = 0; cut <= len + 1; cut++) {
 		why = NULL;
-		assert_int_equal(chain_map_decode(bytes, cut, &back, &why), cut == len ? 0 : -EPROTO);
+		assert_int_equal(chain_map_decode(bytes, cut, &back, &why),
+				 cut == len ? 0 : -EPROTO);
 		assert_int_equal(why == NULL, cut == len);
 	}
 }
@@ -152,8 +153,7 @@ static void test_every_wrong_field_has_its_own_reason(void **state)
 	WRONG((map.chains[0].sync = map.chains[0].in[0]), "chain: a member is also the joiner");
 	WRONG((map.chains[0].sync = (struct map_member){.server = 4, .incarnation = id(1, 1)}),
 	      "chain: the joiner is no known server");
-	WRONG(map.volumes[0].id = 0,
-	      "volume: id or generation is 0, or reserved bits are set");
+	WRONG(map.volumes[0].id = 0, "volume: id or generation is 0, or reserved bits are set");
 	WRONG(map.volumes[0].size_bytes = 0, "volume: size out of bounds or not whole blocks");
 	WRONG(map.volumes[0].size_bytes = 4097, "volume: size out of bounds or not whole blocks");
 	WRONG(map.volumes[0].size_bytes = VOLUME_BYTES_MAX + 4096,

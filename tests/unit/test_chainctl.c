@@ -2,12 +2,12 @@
 /* chainctl as a whole, against the real controller instead of a cfgsvc behind a network: command
  * lines in, what people and programs read out. */
 #include <errno.h>
+#include <getopt.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <getopt.h>
 
 #include <cmocka.h>
 
@@ -216,8 +216,11 @@ static void all_in(uint64_t last)
 {
 	for (uint8_t n = 0; n < 3; n++)
 		for (uint32_t i = 0; i < st.map.hdr.chains_n; i++) {
-			const struct wire_report r = {.chain = i + 1, .state = REPLICA_IN,
-						      .epoch = 1, .last = last, .known = last};
+			const struct wire_report r = {.chain = i + 1,
+						      .state = REPLICA_IN,
+						      .epoch = 1,
+						      .last = last,
+						      .known = last};
 
 			ctrl_live_reports(&live.servers[n], &r, 1);
 		}
@@ -226,8 +229,16 @@ static void all_in(uint64_t last)
 static void test_every_command_says_what_it_does(void **state)
 {
 	static const char *const lines[] = {
-		"-h", "cluster init -h", "server list -h", "volume create -h", "volume list --help",
-		"volume show -h", "volume delete -h", "volume resize -h", "status -h", "where -h",
+		"-h",
+		"cluster init -h",
+		"server list -h",
+		"volume create -h",
+		"volume list --help",
+		"volume show -h",
+		"volume delete -h",
+		"volume resize -h",
+		"status -h",
+		"where -h",
 	};
 
 	(void)state;
@@ -344,7 +355,8 @@ static void test_status_for_programs_has_stable_keys(void **state)
 	json_decref(o);
 	o = run_json("--json where vol0 4097");
 	assert_int_equal(num(o, "extent"), 0);
-	assert_string_equal(json_string_value(json_array_get(json_object_get(o, "members"), 0)), "s1");
+	assert_string_equal(json_string_value(json_array_get(json_object_get(o, "members"), 0)),
+			    "s1");
 	json_decref(o);
 }
 
@@ -367,7 +379,8 @@ static void test_delete_empties_the_volume_before_it_is_forgotten(void **state)
 	run("cluster init");
 	run("volume create vol0 --size 1000M");
 	discard_status = -EIO;
-	complains(run("volume delete vol0"), 1, "could not be emptied: the chain failed the operation");
+	complains(run("volume delete vol0"), 1,
+		  "could not be emptied: the chain failed the operation");
 	assert_int_equal(st.map.volumes[0].state, VOLUME_DELETING);
 	assert_int_equal(run("volume show vol0"), 0);
 	prints("being deleted");

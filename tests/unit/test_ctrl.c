@@ -373,8 +373,7 @@ static void test_a_chain_is_up_when_every_member_is_in_at_its_epoch(void **state
 	live.servers[2].connected = true;
 	live.servers[2].seen_ns = live.now_ns;
 	reports(3, REPLICA_FAILED, 1, 5);
-	assert_string_equal(reason(1),
-			    "the replica on s3 failed: see the log of that daemon");
+	assert_string_equal(reason(1), "the replica on s3 failed: see the log of that daemon");
 }
 
 static void test_a_record_older_than_a_replica_halts_the_chain(void **state)
@@ -434,8 +433,9 @@ static void test_logs_that_end_differently_keep_the_chain_down_with_the_reason(v
 	}
 	reports(st.map.chains[0].in[0].server & 0xff, REPLICA_OUT, 1, 12);
 	assert_int_equal(ctrl_reformable(&st, &live), 0);
-	assert_string_equal(reason(1), "logs end at different seqs: s1 12, s2 10, s3 10; healing comes "
-				       "with a later version");
+	assert_string_equal(reason(1),
+			    "logs end at different seqs: s1 12, s2 10, s3 10; healing comes "
+			    "with a later version");
 	reports(1, REPLICA_OUT, 1, 10);
 	assert_int_equal(ctrl_reform(&st, &live), 24);
 }
@@ -449,8 +449,9 @@ static void test_one_restarted_member_keeps_the_chain_down_until_all_have(void *
 	registers(2, 2);
 	reports(2, REPLICA_OUT, 1, 10);
 	assert_int_equal(ctrl_reformable(&st, &live), 0);
-	assert_string_equal(reason(1), "s2 restarted while s1 and s3 kept running: stop all three and "
-				       "start them again");
+	assert_string_equal(reason(1),
+			    "s2 restarted while s1 and s3 kept running: stop all three and "
+			    "start them again");
 	registers(1, 2);
 	reports(1, REPLICA_OUT, 1, 10);
 	registers(2, 3);
@@ -491,9 +492,9 @@ static void test_state_survives_encoding_and_wrong_states_are_named(void **state
 static void test_the_first_state_has_the_bytes_it_always_had(void **state)
 {
 	static const uint8_t golden[72] = {
-		'C', 'F', 'G', 'S', 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
-		0,   0,	  0,   0,   0, 0, 0, 0, 'c', 1, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-		1,   0,	  0,   0,   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		'C', 'F', 'G', 'S', 1, 0, 0, 0, 1,   0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+		0,   0,   0,   0,   0, 0, 0, 0, 'c', 1, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		1,   0,   0,   0,   0, 0, 0, 0, 0,   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 	};
 	uint8_t bytes[72];
 

@@ -89,8 +89,7 @@ static void test_kinds_without_range_or_payload_have_none(void **state)
 		assert_string_equal(wrong(&op), "op: payload length does not match the range");
 		op = rec(kinds[i]);
 		op.crcs_n = 1;
-		assert_string_equal(wrong(&op),
-				    "op: number of checksums does not match the range");
+		assert_string_equal(wrong(&op), "op: number of checksums does not match the range");
 		assert_false(op_changes_blocks(&op));
 	}
 }

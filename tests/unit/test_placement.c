@@ -43,8 +43,7 @@ static struct tally count(struct placement p, uint32_t chains)
 	return t;
 }
 
-static void test_three_servers_three_replicas_are_24_chains_each_server_head_middle_tail_of_8(
-	void **state)
+static void test_three_servers_are_24_chains_each_server_head_middle_tail_of_8(void **state)
 {
 	struct placement p = {.servers_n = 3, .replicas_n = 3};
 	struct tally t;
@@ -60,8 +59,7 @@ static void test_three_servers_three_replicas_are_24_chains_each_server_head_mid
 		assert_int_equal(t.order[i], 4);
 }
 
-static void test_three_servers_two_replicas_are_36_chains_each_pair_in_each_order_6_times(
-	void **state)
+static void test_two_of_three_servers_are_36_chains_each_pair_in_each_order_6_times(void **state)
 {
 	struct placement p = {.servers_n = 3, .replicas_n = 2};
 	struct tally t;
@@ -154,11 +152,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
-			test_three_servers_three_replicas_are_24_chains_each_server_head_middle_tail_of_8),
+			test_three_servers_are_24_chains_each_server_head_middle_tail_of_8),
 		cmocka_unit_test(
-			test_three_servers_two_replicas_are_36_chains_each_pair_in_each_order_6_times),
-		cmocka_unit_test(test_up_to_six_servers_every_order_occurs_equally_often_when_it_can),
-		cmocka_unit_test(test_default_chains_give_every_server_every_position_equally_often),
+			test_two_of_three_servers_are_36_chains_each_pair_in_each_order_6_times),
+		cmocka_unit_test(
+			test_up_to_six_servers_every_order_occurs_equally_often_when_it_can),
+		cmocka_unit_test(
+			test_default_chains_give_every_server_every_position_equally_often),
 		cmocka_unit_test(test_many_servers_share_chains_with_about_ten_others),
 		cmocka_unit_test(test_defaults_are_two_copies_and_min_in_leaves_one_failure),
 	};

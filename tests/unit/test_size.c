@@ -37,8 +37,8 @@ static void test_sizes_are_numbers_with_an_optional_unit(void **state)
 static void test_what_is_no_size_is_refused_and_changes_nothing(void **state)
 {
 	static const char *const wrong[] = {
-		"", "K", "-1", "+1", " 1", "1 ", "1KK", "1X", "0x10", "1.", ".5K", "1.5", "1.3K",
-		"1e3", "1Ki", "1iB", "4,096", "1.0000001G", "1K4",
+		"",    "K",   "-1",   "+1",  " 1",  "1 ",  "1KK",   "1X",         "0x10", "1.",
+		".5K", "1.5", "1.3K", "1e3", "1Ki", "1iB", "4,096", "1.0000001G", "1K4",
 	};
 	uint64_t v = 77;
 
@@ -103,9 +103,9 @@ static void test_addresses_are_host_and_port_or_a_path(void **state)
 {
 	static const char *const good[] = {"127.0.0.1:7400", "host-1.example:1", "unix:/run/x",
 					   "localhost:65535"};
-	static const char *const wrong[] = {"", ":1", "host", "host:", "host:0", "host:65536",
-					    "host:1x", "unix:", "unix:x", "unix:/", "a b:1",
-					    "host:1\n", "http://host:1"};
+	static const char *const wrong[] = {
+		"",      ":1",     "host",   "host:", "host:0",   "host:65536",   "host:1x",
+		"unix:", "unix:x", "unix:/", "a b:1", "host:1\n", "http://host:1"};
 	char long_addr[ADDR_BYTES + 8];
 
 	(void)state;

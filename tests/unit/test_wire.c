@@ -78,7 +78,8 @@ static const struct wrong wrongs[] = {
 	{WIRE_REQUEST, AT(wire_request, low), 10, "REQUEST: number is 0 or below"},
 	{WIRE_REQUEST, AT(wire_request, extent), 1ull << 28, "REQUEST: extent beyond"},
 	{WIRE_REQUEST, AT(wire_request, len_bytes), 0, "REQUEST: range is empty or leaves"},
-	{WIRE_REQUEST, AT(wire_request, len_bytes), UINT32_MAX, "REQUEST: range is empty or leaves"},
+	{WIRE_REQUEST, AT(wire_request, len_bytes), UINT32_MAX,
+	 "REQUEST: range is empty or leaves"},
 	{WIRE_REQUEST, AT(wire_request, offset_bytes), EXTENT_BYTES, "REQUEST: range is empty or"},
 	{WIRE_REQUEST, AT(wire_request, offset_bytes), 100, "REQUEST: range is not whole sectors"},
 	{WIRE_REQUEST, AT(wire_request, offset_bytes), 512, "REQUEST: number of checksums"},
@@ -100,7 +101,8 @@ static const struct wrong wrongs[] = {
 	{WIRE_READ, AT(wire_read, blocks), 257, "READ: longer than one op"},
 	{WIRE_READ, AT(wire_read, block), UINT32_MAX, "READ: range is empty or leaves"},
 	{WIRE_READ_REPLY, AT(wire_read_reply, status), 1, "READ_REPLY: status"},
-	{WIRE_READ_REPLY, AT(wire_read_reply, status), (uint64_t)-EIO, "READ_REPLY: data with an error"},
+	{WIRE_READ_REPLY, AT(wire_read_reply, status), (uint64_t)-EIO,
+	 "READ_REPLY: data with an error"},
 	{WIRE_READ_REPLY, AT(wire_read_reply, crcs_n), 3, "READ_REPLY: meta does not hold"},
 	{WIRE_READ_REPLY, AT(wire_read_reply, blocks), 3, "READ_REPLY: checksums or data"},
 	{WIRE_READ_REPLY, AT(wire_read_reply, block), 1023, "READ_REPLY: range is empty or leaves"},
@@ -190,8 +192,9 @@ static void test_the_role_matrix_is_the_one_of_the_design(void **state)
 {
 	static const char *const may[ROLE_END] = {
 		[ROLE_NONE] = "CONNECT ",
-		[ROLE_NODE] = "CONNECTED ERROR HELLO FORWARD TOKENS DUP HELLO_ACK COMMITS NAK STALE "
-			      "REPLY READ_REPLY CONFIRMED REGISTER REPORT MAP_GET ",
+		[ROLE_NODE] =
+			"CONNECTED ERROR HELLO FORWARD TOKENS DUP HELLO_ACK COMMITS NAK STALE "
+			"REPLY READ_REPLY CONFIRMED REGISTER REPORT MAP_GET ",
 		[ROLE_CLIENT] = "REQUEST READ CONFIRM MAP_GET OPEN ",
 		[ROLE_ADMIN] = "MAP_GET OPEN ADMIN ",
 		[ROLE_CFG] = "CONNECTED ERROR STALE REGISTERED MAP OPENED ADMIN_REPLY ",
