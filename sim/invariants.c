@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 #include "sim/invariants.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -449,6 +450,27 @@ bool invariants_chain_can_serve(struct invariants *inv, uint32_t chain)
 		last = log->durable;
 	}
 	return rec != NULL;
+}
+
+/* ---- for a person ---- */
+
+void invariants_dump(struct invariants *inv)
+{
+	for (uint32_t i = 0; i < inv->map.hdr.chains_n; i++) {
+		const struct map_chain *rec = &inv->map.chains[i];
+
+		fprintf(stderr, "chain %u epoch %lu committed %lu can serve %d\n", rec->id, rec->epoch,
+			inv->chains[rec->id].committed, invariants_chain_can_serve(inv, rec->id));
+		for (uint32_t m = 0; m < rec->in_n; m++) {
+			const struct inv_log *log = member_log(inv, rec, m);
+			const struct node_chain_view *v = &log->view;
+
+			fprintf(stderr, "    s%u%s epoch %lu position %d recv %lu durable %lu token %lu "
+					"commit %lu window %u\n", inv->node_of[rec->in[m].server],
+				log->viewed ? "" : " (not seen since its start)", v->epoch, v->position,
+				v->recv, v->durable, v->token, v->commit, v->window_ops);
+		}
+	}
 }
 
 /* ---- life ---- */

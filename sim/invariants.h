@@ -57,6 +57,8 @@ struct invariants {
 
 void invariants_init(struct invariants *inv, struct cluster *cl);
 void invariants_fini(struct invariants *inv);
+/* Every chain as every member sees it, to stderr: for a person. */
+void invariants_dump(struct invariants *inv);
 void invariants_leave(void); /* after a crash: forget the current one as it is */
 
 /* Told by the actors. */

@@ -11,7 +11,7 @@
 #include "sim/run.h"
 #include "sim/world.h"
 
-#define VIOLATIONS_MAX 20u /* seeds: then enough is known */
+#define BAD_SEEDS_MAX 20u /* then enough is known */
 
 static const char usage[] =
 	"usage: chain-sim [--seed S | --seeds A..B | --minutes M | --file PATH] [options]\n"
@@ -24,6 +24,7 @@ static const char usage[] =
 	"  --minutes M    run fresh seeds for M minutes (a fraction is allowed)\n"
 	"  --file PATH    run the seeds listed in a file, one per line, # begins a comment\n"
 	"  --first N      first seed of --minutes (default: from the clock)\n"
+	"  --keep-going   do not stop at the first seed with a violation\n"
 	"  --twice        run each seed twice and demand the same event hash\n"
 	"  --json         one JSON object on stdout: seeds, simulated_hours, cpu_seconds, events,\n"
 	"                 operations, faults, violations\n"
@@ -36,7 +37,7 @@ struct options {
 	uint64_t first, last;
 	double minutes;
 	const char *file;
-	bool single, json, twice;
+	bool single, json, twice, keep_going;
 	int verbose;
 };
 
@@ -123,7 +124,7 @@ static void run_range(const struct options *o, struct totals *t)
 {
 	double end = wall_seconds() + o->minutes * 60;
 
-	for (uint64_t s = o->first; t->bad_seeds < VIOLATIONS_MAX; s++) {
+	for (uint64_t s = o->first; t->bad_seeds < (o->keep_going ? BAD_SEEDS_MAX : 1); s++) {
 		if (o->minutes > 0 ? wall_seconds() > end : s > o->last)
 			break;
 		run_seed(o, s, t);
@@ -171,6 +172,8 @@ static int parse_one(struct options *o, int argc, char **argv, int *i)
 
 	if (!strcmp(a, "--json")) {
 		o->json = true;
+	} else if (!strcmp(a, "--keep-going")) {
+		o->keep_going = true;
 	} else if (!strcmp(a, "--twice")) {
 		o->twice = true;
 	} else if (!strcmp(a, "-v") || !strcmp(a, "-vv")) {

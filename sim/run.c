@@ -218,6 +218,8 @@ void run_guarded(const struct run_options *opt, struct run_result *ret)
 			finish(run_now);
 		guarded = 0;
 		fill_result(run_now, ret);
+		if (opt->verbose)
+			invariants_dump(&run_now->inv);
 		faults_fini(&run_now->faults);
 		invariants_fini(&run_now->inv);
 		cluster_fini(&run_now->cl);
