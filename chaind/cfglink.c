@@ -228,8 +228,10 @@ static void on_error(struct node *n, const struct frame *f)
 	bool registering = n->cfglink.state == CFG_REGISTERING;
 
 	env_logf(n->env, ENV_ERR, "chaind %s: cfgsvc says: %s", n->cfg.name, e->text);
-	/* -EAGAIN means later; all else will be the same the next time. */
-	if (registering && e->code != -EAGAIN && !n->registered)
+	/* -EAGAIN means later, the other two that our bytes were damaged on the way; all else will be
+	 * the same the next time. */
+	if (registering && e->code != -EAGAIN && e->code != -EBADMSG && e->code != -EPROTO &&
+	    !n->registered)
 		node_ready(n, e->code, e->text);
 	drop(n, true);
 }
