@@ -200,12 +200,17 @@ static void control_refused(struct lane *l, int status)
 
 /* Refusals that a later try may not meet: no room, not the head of that epoch, or a head whose map
  * is older than ours (a volume just made or grown; deletion is learned from cfgsvc). */
-static bool may_pass(int status, enum wire_req_kind kind)
+static bool may_pass(int status, const struct part *p)
 {
 	if (status == -ENOTCONN)
-		return kind != REQ_CLOSE; /* forgotten already: an answer was lost */
+		return p->kind != REQ_CLOSE; /* forgotten already: an answer was lost */
 	if (status == -EUSERS)
-		return kind == REQ_SESSION;
+		return p->kind == REQ_SESSION;
+	/* Whole blocks are only checked, so they were damaged on the way. A ragged end is merged,
+	 * and what it is merged into may have no good copy. */
+	if (status == -EBADMSG)
+		return p->kind == REQ_WRITE_SAME ||
+		       (p->kind == REQ_WRITE && split_is_whole(&p->range));
 	return status == -EAGAIN || status == -ESTALE || status == -ENOENT || status == -ENXIO;
 }
 
@@ -264,7 +269,7 @@ void lane_reply(struct lane *l, const struct wire_reply *rep)
 
 	if (!p || p->req_no != rep->req_no)
 		return; /* answered before: the tail answers every DUP */
-	if (may_pass(rep->status, p->kind)) {
+	if (may_pass(rep->status, p)) {
 		/* A refusal speaks of one sending; an older one says nothing about the newer. */
 		if (p->state == PART_SENT && rep->session == p->session)
 			refused(l, p, rep->status);

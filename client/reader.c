@@ -6,7 +6,7 @@
 
 #include "client/lane.h"
 
-#define ROTTEN_MAX 2u /* V2 */
+#define ROTTEN_MAX 4u /* V2 */
 
 static void set_state(struct part *p, enum part_state state, struct list *to)
 {

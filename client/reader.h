@@ -10,8 +10,8 @@
  *
  *   V1  a read completes with data only when rec.epoch == its epoch == the answer's epoch, and each
  *       other member, in its incarnation of that record, confirmed that epoch in a turn >= its turn
- *   V2  every block handed out passed its seeded CRC here; one bad answer is asked for again, the
- *       second is -EBADMSG
+ *   V2  every block handed out passed its seeded CRC here; a bad answer is asked for again (the
+ *       tail checked it too, so it was damaged on the way), the fourth is -EBADMSG
  *   V3  a new record restarts every read that is out
  *
  * The answer's payload is copied to the caller's buffer as soon as it is verified, before the proof

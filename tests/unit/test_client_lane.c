@@ -321,6 +321,22 @@ static void test_lane_takes_an_overdue_answer_for_lost(void **state)
 	fake_cluster_fini(k);
 }
 
+static void test_lane_sends_whole_blocks_again_that_were_damaged_on_the_way(void **state)
+{
+	struct fake_cluster *k = cluster_open(1);
+	struct fake_req *q = fake_req(k, CLIENT_WRITE, 0, 4096, 'a');
+
+	(void)state;
+	k->fail_status = -EBADMSG;
+	fake_submit(q);
+	assert_int_equal(result(q), 1);
+	k->fail_status = 0;
+	fake_pass(k, 10 * MS);
+	assert_int_equal(result(q), 0);
+	fake_req_free(q);
+	fake_cluster_fini(k);
+}
+
 static void test_lane_passes_on_what_the_head_refuses_for_good(void **state)
 {
 	struct fake_cluster *k = cluster_open(1);
@@ -328,6 +344,8 @@ static void test_lane_passes_on_what_the_head_refuses_for_good(void **state)
 	(void)state;
 	k->fail_status = -ENOSPC;
 	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), -ENOSPC);
+	k->fail_status = -EBADMSG; /* what a ragged end was to be merged into */
+	assert_int_equal(run(k, CLIENT_WRITE, 0, 512, 'a'), -EBADMSG);
 	k->fail_status = -EPERM; /* not one of the codes a caller knows */
 	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), -EIO);
 	k->fail_status = 0;
@@ -355,6 +373,7 @@ int main(void)
 		cmocka_unit_test(test_lane_request_that_was_only_ever_busy_dies_without_a_fence),
 		cmocka_unit_test(test_lane_takes_a_session_to_the_head_of_a_new_record),
 		cmocka_unit_test(test_lane_takes_an_overdue_answer_for_lost),
+		cmocka_unit_test(test_lane_sends_whole_blocks_again_that_were_damaged_on_the_way),
 		cmocka_unit_test(test_lane_passes_on_what_the_head_refuses_for_good),
 	};
 
