@@ -10,8 +10,8 @@
  *   Q2  LINGER: nobody owns it; what is queued is sent, then its end, then what comes is thrown
  *       away until the peer ends too or a short timer fires. Without it a close with unread input
  *       resets the connection and destroys the answer on its way
- *   Q3  DEAD: every armed operation was cancelled; the slot is freed at the end of the turn in which
- *       the last one completed, so that no function on the stack loses its connection
+ *   Q3  DEAD: every armed operation was cancelled; the slot is freed at the end of the turn in
+ *       which the last one completed, so that no function on the stack loses its connection
  *   Q4  at most one send and one receive are armed */
 
 #ifndef IO_CONN_H

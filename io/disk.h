@@ -4,7 +4,7 @@
  *   K1  one process per store: an exclusive flock is held from open to close
  *   K2  every read and write bypasses the page cache; a file system that cannot is refused
  *   K3  volatile_cache is true unless the caller says the device may be trusted and the kernel
- * calls its cache "write through": files on any file system have one
+ *       calls its cache "write through": files on any file system have one
  *
  * Thread: the reactor's. */
 

@@ -4,16 +4,16 @@
  *	received bytes -> wire_hdr_check -> frame (meta), buf (data) -> wire_frame_check -> owner
  *	env->send -> queue -> one sendmsg of many frames per turn
  *
- *   T1  nothing is allocated for a frame before its header was checked; payload that finds no buffer
- *       is read and thrown away (FRAME_DROPPED_DATA)
+ *   T1  nothing is allocated for a frame before its header was checked; payload that finds no
+ *       buffer is read and thrown away (FRAME_DROPPED_DATA)
  *   T2  a frame reaches the owner only if the peer's role may send it; the role is what the peer
  *       said in CONNECT or CONNECTED and never changes
  *   T3  while the frame pool is nearly empty nothing is received: TCP holds the peers back
  *   T4  plaintext only to and from loopback and unix sockets, or the laboratory's address prefix
  *
- * Receiving is multishot into a ring of buffers shared by all connections where the kernel can, else
- * (or with CHAINBLK_IO_PLAIN=1 in the environment) one receive at a time into the connection's own
- * buffer. Payloads of 64 KiB and more are received straight into their buf.
+ * Receiving is multishot into a ring of buffers shared by all connections where the kernel can,
+ * else (or with CHAINBLK_IO_PLAIN=1 in the environment) one receive at a time into the connection's
+ * own buffer. Payloads of 64 KiB and more are received straight into their buf.
  *
  * An address is "host:port" (IPv4; a host name is looked up once, blocking) or "unix:/path".
  * Thread: the reactor's. */

@@ -8,11 +8,11 @@
  *       entered, so that done() may submit the next
  *   V2  an operation is cut into pieces of at most OP_BYTES_MAX; the first error wins, and the
  *       operation completes when no piece is out any more
- *   V3  memory is bounded: CHAINBLK_QUEUE_MAX operations, PIECES_MAX pieces, the loop's pools; iovec
- *       lists longer than OP_IOV_INLINE are copied to the heap until completion
+ *   V3  memory is bounded: CHAINBLK_QUEUE_MAX operations, PIECES_MAX pieces, the loop's pools;
+ *       iovec lists longer than OP_IOV_INLINE are copied to the heap until completion
  *
  * Fields below "lock" are guarded by the loop's lock; the others are the loop thread's after open.
-*/
+ */
 
 #ifndef LIBCHAINBLK_VOLUME_H
 #define LIBCHAINBLK_VOLUME_H
