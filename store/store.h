@@ -138,8 +138,12 @@ struct store_fetch {
 	uint32_t crcs[OP_BLOCKS_MAX];
 	struct buf *data;
 	void (*done)(struct store_fetch *f, int res); /* -ENOENT, -ENOBUFS (try later), -EBADMSG */
-	struct disk_io io; /* the store's */
-	void *priv;
+	void *priv;        /* the caller's */
+	struct disk_io io; /* the store's from here */
+	struct list link;
+	struct store *store;
+	uint32_t ring;
+	int res;
 };
 void store_fetch(struct store *s, struct store_fetch *f);
 

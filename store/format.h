@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
+/* format - every byte a store keeps on its disk, and the checks on what comes back.
+ *
+ *	0        64 KiB                                                               size
+ *	+--------+------------------------+--------------+--------------+-------------------+
+ *	| super  | device log (circular)  | checkpoint A | checkpoint B | 64 KiB pages ...  |
+ *	| 4 times|                        |              |              |                   |
+ *	+--------+------------------------+--------------+--------------+-------------------+
+ *
+ *   F1  all integers are little-endian, all padding is explicit and zero
+ *   F2  nothing read from a disk is acted on before its CRC and every bound were checked
+ *   F3  CRCs of log headers and checkpoint blocks are seeded with the store's secret, which no client
+ *       knows: a client's image of a log is never taken for the log
+ *   F4  a log batch proves its place: disk id, own offset, LSN, start number and the CRC of the header
+ *       before it
+ *
+ * docs/DISK.md shows the same tables; tests/unit/test_store_format.c holds both to the structs.
+ * Pure; no state. */
+
+#ifndef STORE_FORMAT_H
+#define STORE_FORMAT_H
+
+#include "lib/limits.h"
+#include "lib/op.h"
+
+#define STORE_VERSION 1u
+
+/* ---- superblock ---- */
+
+#define SUPER_MAGIC 0x315250534b4c4243ull /* "CBLKSPR1" */
+#define SUPER_COPIES 4u
+#define SUPER_STRIDE_BYTES (16u << 10)
+#define SUPER_REGION_BYTES (SUPER_COPIES * SUPER_STRIDE_BYTES)
+
+struct disk_super {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t crc;              /* of the block, this field zero; not seeded: it names the seed */
+	struct id128 disk;         /* store uuid */
+	struct id128 cluster;      /* none until the store joined one */
+	struct id128 incarnation;  /* of the latest start */
+	struct id128 previous;     /* of the start before it */
+	uint64_t generation;       /* grows with every write of the superblock */
+	uint64_t secret;           /* seed of header CRCs */
+	uint64_t start;            /* how often the store was opened */
+	uint64_t disk_bytes;       /* what was formatted; a smaller disk is refused */
+	uint64_t log_offset_bytes;
+	uint64_t log_bytes;
+	uint64_t ckpt_offset_bytes;
+	uint64_t ckpt_bytes;       /* of each of the two slots */
+	uint64_t pages_offset_bytes;
+	uint64_t pages_n;
+	uint32_t chains_max;
+	uint32_t ckpt_slot;        /* 0 or 1: the valid checkpoint */
+	uint64_t ckpt_generation;  /* 0: none was ever written */
+	uint64_t ckpt_blocks;      /* its length */
+	uint64_t replay_block;     /* block of the log where replay starts */
+	uint64_t prev_lsn;         /* of the batch before that place ... */
+	uint64_t prev_start;       /* ... its start number ... */
+	uint32_t prev_crc;         /* ... and its header CRC */
+	uint32_t reserved;
+	uint8_t zero[BLOCK_BYTES - 216];
+};
+static_assert(sizeof(struct disk_super) == BLOCK_BYTES, "disk format");
+static_assert(offsetof(struct disk_super, generation) == 80, "disk format");
+static_assert(offsetof(struct disk_super, chains_max) == 160, "disk format");
+static_assert(offsetof(struct disk_super, prev_crc) == 208, "disk format");
+static_assert(offsetof(struct disk_super, zero) == 216, "disk format");
+
+/* ---- device log ---- */
+
+#define LOG_MAGIC 0x31474f4c4b4c4243ull /* "CBLKLOG1" */
+#define LOG_HDR_BLOCKS_MAX 16u          /* header blocks of one batch */
+#define LOG_DATA_BLOCKS_MAX 256u        /* payload blocks of one batch: one op of 1 MiB fits */
+#define LOG_BATCH_BLOCKS_MAX (LOG_HDR_BLOCKS_MAX + LOG_DATA_BLOCKS_MAX)
+#define LOG_INFLIGHT_MAX 4u             /* batches written at once */
+#define LOG_START_GAP 8u                /* LSNs left out at each start */
+
+/* First bytes of a batch; records follow at once and fill the header blocks, payload blocks follow
+ * those. crc covers all header blocks. A filler has skip_blocks > 0, no records and no payload: the
+ * next batch is skip_blocks further on, at the start of the region. */
+struct disk_log_hdr {
+	uint64_t magic;
+	uint32_t crc;            /* of hdr_blocks, this field zero, seeded */
+	uint32_t prev_crc;       /* .crc of the batch before; 0 before the first */
+	struct id128 disk;
+	uint64_t lsn;            /* number of this batch */
+	uint64_t offset_bytes;   /* own place on the device */
+	uint64_t stable;         /* all batches up to this LSN were durable when this was built */
+	uint64_t start;          /* disk_super.start of the writer */
+	uint32_t hdr_blocks;     /* >= 1 */
+	uint32_t data_blocks;
+	uint32_t skip_blocks;    /* filler: blocks from here to the end of the region, else 0 */
+	uint32_t recs_bytes;     /* records after this struct */
+	uint32_t recs_n;
+	uint32_t reserved[3];
+};
+static_assert(sizeof(struct disk_log_hdr) == 96, "disk format");
+static_assert(offsetof(struct disk_log_hdr, lsn) == 32, "disk format");
+static_assert(offsetof(struct disk_log_hdr, hdr_blocks) == 64, "disk format");
+
+enum log_rec_kind {
+	LOG_OP = 1,       /* op_rec, then its CRCs padded to 8 bytes */
+	LOG_EPOCH = 2,    /* disk_log_epoch */
+	LOG_COMMIT = 3,   /* disk_log_commit */
+	LOG_TRUNCATE = 4, /* disk_log_truncate */
+	LOG_REC_END
+};
+#define LOG_F_ZERO 1u  /* LOG_OP, WRITE_SAME: the block is all zero */
+#define LOG_F_AGAIN 2u /* LOG_OP: written again, unchanged, so that the log's tail can move on */
+
+struct disk_log_rec {
+	uint16_t kind;          /* enum log_rec_kind */
+	uint16_t flags;         /* LOG_F_* */
+	uint32_t bytes;         /* of the whole record, this struct included; multiple of 8 */
+	uint32_t payload_block; /* LOG_OP: index of its first block among the batch's payload blocks */
+	uint32_t reserved;
+};
+static_assert(sizeof(struct disk_log_rec) == 16, "disk format");
+
+struct disk_log_epoch {
+	uint32_t chain;
+	uint32_t reserved;
+	uint64_t epoch, history;
+};
+static_assert(sizeof(struct disk_log_epoch) == 24, "disk format");
+
+struct disk_log_commit {
+	uint32_t chain;
+	uint32_t reserved;
+	uint64_t seq; /* everything up to here is committed */
+};
+static_assert(sizeof(struct disk_log_commit) == 16, "disk format");
+
+struct disk_log_truncate {
+	uint32_t chain;
+	uint32_t reserved;
+	uint64_t to; /* ops after this seq are undone */
+	uint64_t epoch;
+	struct id128 incarnation;
+};
+static_assert(sizeof(struct disk_log_truncate) == 40, "disk format");
+
+/* ---- checkpoint ---- */
+
+#define CKPT_MAGIC 0x31504b434b4c4243ull /* "CBLKCKP1" */
+
+enum ckpt_kind { CKPT_PAGES = 1, CKPT_CHAIN = 2, CKPT_CLIENT = 3, CKPT_KIND_END };
+
+struct disk_ckpt_hdr {
+	uint64_t magic;
+	uint32_t crc;        /* of the block, this field zero, seeded */
+	uint32_t kind;       /* enum ckpt_kind of all entries in this block */
+	uint64_t generation; /* disk_super.ckpt_generation */
+	uint64_t index;      /* of this block within the checkpoint */
+	uint32_t n;          /* entries */
+	uint32_t reserved[7];
+};
+static_assert(sizeof(struct disk_ckpt_hdr) == 64, "disk format");
+
+struct disk_ckpt_page {
+	uint64_t volume, extent;
+	uint64_t seq;            /* last op destaged into it */
+	uint32_t chain;
+	uint32_t page;           /* index of the page on the device */
+	uint16_t present;        /* bit per block */
+	uint8_t slot;            /* page of the extent, < EXTENT_PAGES */
+	uint8_t reserved[5];
+	uint32_t crcs[PAGE_BLOCKS]; /* seeded; of absent blocks 0 */
+};
+static_assert(sizeof(struct disk_ckpt_page) == 104, "disk format");
+#define CKPT_PAGES_PER_BLOCK ((BLOCK_BYTES - 64u) / 104u)
+
+struct disk_ckpt_chain {
+	uint32_t chain;
+	uint32_t clients_n;  /* CKPT_CLIENT blocks that follow */
+	uint64_t epoch, history;
+	uint64_t known;      /* committed; its request table holds exactly the ops up to here */
+	uint64_t base;       /* ops up to here are wholly in pages: replay skips them */
+};
+static_assert(sizeof(struct disk_ckpt_chain) == 40, "disk format");
+
+/* One client of a chain's request table (PROTOCOL 2, X1); the same in memory. */
+struct req_client {
+	uint32_t chain;
+	uint32_t session;
+	struct id128 client;      /* none: a free entry (in memory only) */
+	uint64_t generation;
+	uint64_t session_seq;     /* seq of the SESSION op that made .session */
+	uint64_t low;             /* requests below are complete or given up */
+	uint64_t have[REQ_OUTSTANDING_MAX / 64]; /* bit n % 256: request n in [low, low + 256) is known */
+	uint64_t seq[REQ_OUTSTANDING_MAX];
+	int16_t result[REQ_OUTSTANDING_MAX];
+	uint16_t offset_bytes[REQ_OUTSTANDING_MAX]; /* of a miscompare */
+};
+static_assert(sizeof(struct req_client) == 80 + 2048 + 1024, "disk format");
+static_assert(CAW_BLOCKS_MAX * BLOCK_BYTES <= UINT16_MAX, "offsets of a miscompare fit");
+
+/* ---- layout ---- */
+
+struct store_layout {
+	uint64_t log_offset_bytes, log_bytes;
+	uint64_t ckpt_offset_bytes, ckpt_bytes; /* of each slot */
+	uint64_t pages_offset_bytes, pages_n;
+	uint32_t chains_max;
+};
+
+#define STORE_LOG_BYTES_MIN (4u << 20)
+#define STORE_PAGES_MIN 16u
+
+uint64_t format_log_default(uint64_t disk_bytes);
+/* Where everything lies on a disk of @disk_bytes; @log_bytes 0 and @chains_max 0 are defaults.
+ * -ENOSPC with @ret_why when it does not fit. */
+MUST_CHECK int format_layout(uint64_t disk_bytes, uint64_t log_bytes, uint32_t chains_max,
+			     struct store_layout *ret, const char **ret_why);
+/* Blocks of a checkpoint of @pages_n pages and @chains_max full request tables. */
+uint64_t format_ckpt_blocks_max(uint64_t pages_n, uint32_t chains_max);
+
+/* ---- sealing and checking ---- */
+
+static inline uint64_t super_offset_bytes(unsigned copy)
+{
+	return (uint64_t)copy * SUPER_STRIDE_BYTES;
+}
+
+void super_seal(struct disk_super *sb);
+/* 0; -ENODEV no magic; -EPROTONOSUPPORT another version; -EBADMSG CRC or a field out of bounds;
+ * -ENOSPC @disk_bytes is smaller than what was formatted. */
+MUST_CHECK int super_check(const struct disk_super *sb, uint64_t disk_bytes, const char **ret_why);
+
+/* What a header must match. */
+struct log_place {
+	struct id128 disk;
+	uint64_t secret;
+	uint64_t region_offset_bytes; /* of the log on the device */
+	uint32_t region_blocks;
+	uint32_t block;               /* where it was read, in the region */
+};
+
+void log_hdr_seal(struct disk_log_hdr *h, uint64_t secret);
+/* Look at the first header block alone: 0, or -EBADMSG if no batch of this store starts here. Bounds
+ * are checked; the CRC only when all header blocks are in @avail_blocks (else *ret_need blocks). */
+MUST_CHECK int log_hdr_check(const struct disk_log_hdr *h, uint32_t avail_blocks,
+			     const struct log_place *at, uint32_t *ret_need);
+/* May @h follow the batch (@lsn, @start, @crc)? F4 */
+bool log_hdr_follows(const struct disk_log_hdr *h, uint64_t lsn, uint64_t start, uint32_t crc);
+
+/* Walks the records of a header that passed log_hdr_check(). */
+struct log_cursor {
+	const struct disk_log_hdr *hdr;
+	uint32_t at_bytes, left;
+};
+struct log_item {
+	const struct disk_log_rec *rec;
+	const struct op_rec *op;        /* LOG_OP */
+	const uint32_t *crcs;           /* op->crcs_n */
+	const struct disk_log_epoch *epoch;
+	const struct disk_log_commit *commit;
+	const struct disk_log_truncate *truncate;
+};
+void log_cursor_init(struct log_cursor *c, const struct disk_log_hdr *h);
+/* 1 and @ret, 0 at the end, -EBADMSG with @ret_why. */
+MUST_CHECK int log_cursor_next(struct log_cursor *c, struct log_item *ret, const char **ret_why);
+/* CRCs of @item's payload, which lies at @payload (the batch's first payload block). */
+bool log_item_payload_ok(const struct log_item *item, const void *payload);
+
+void ckpt_seal(struct disk_ckpt_hdr *h, uint64_t secret);
+/* A checkpoint block as a whole: header, every entry's bounds. 0 or -EBADMSG with @ret_why. */
+MUST_CHECK int ckpt_check(const struct disk_ckpt_hdr *h, uint64_t secret, uint64_t generation,
+			  uint64_t index, uint64_t pages_n, const char **ret_why);
+
+#endif

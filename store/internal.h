@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
+/* internal - struct store and what its files ask of each other. Included by store/ only.
+ *
+ *	store.c    public functions, memory, the deferred turn      pending.c  chains, append, commit
+ *	log.c      batches, group commit, where the log ends        fetch.c    re-reading pending ops
+ *	destage.c  committed blocks from log to pages               read.c     reads
+ *	checkpoint.c  pages and tables to disk, trimming            super.c    superblock
+ *	recover.c, replay.c  from bytes on a disk to a store        mkfs.c     format
+ *
+ * The log is a ring of batches; log.ring[] has one log_ref per batch from the tail on:
+ *
+ *	tail ......... live ............................ head
+ *	  |  dead, not   |  index entries, pending ops    |
+ *	  |  yet trimmed |  or unacknowledged batches     |
+ *
+ *   L1  live counts of a batch = index entries + pending ops that point into it; "live" is the first
+ *       batch with a live count or not yet durable
+ *   L2  batches before "live" may be overwritten once a checkpoint that began later is durable, and
+ *       not while somebody reads them (pins)
+ *   L3  within a chain LSN order is seq order
+ *   L4  a block is destaged only when a durable record or checkpoint proves its op committed
+ *       (chain.known_durable), so pages never hold what recovery would call uncommitted
+ *
+ * Every disk_io is followed by exactly one completion; store.ios counts those out. */
+
+#ifndef STORE_INTERNAL_H
+#define STORE_INTERNAL_H
+
+#include "lib/arena.h"
+#include "store/format.h"
+#include "store/index.h"
+#include "store/pages.h"
+#include "store/reqtab.h"
+#include "store/store.h"
+
+#define PENDING_SLOTS 512u                      /* per chain, a power of two */
+#define PENDING_OPS_MAX (WINDOW_OPS_MAX + 16u)
+#define PENDING_CRCS_MAX (WINDOW_BYTES_MAX / BLOCK_BYTES + 2 * OP_BLOCKS_MAX)
+#define CHAIN_BUCKETS 1024u
+#define BATCH_COMMITS_MAX 32u
+#define BATCH_EPOCHS_MAX 16u
+#define LOG_FILLER_BLOCKS (LOG_BATCH_BLOCKS_MAX)  /* kept free: a filler wastes at most this */
+#define LOG_CONTROL_BLOCKS 128u                   /* kept free for watermarks and epochs */
+#define LOG_IDLE_NS 10000000ull                   /* then an empty header proves the last batch */
+#define IDLE_NS 1000000000ull                     /* then everything is destaged */
+#define READ_IOS 128u
+#define DESTAGE_JOBS 8u
+#define IO_BUF_BYTES (1u << 20)
+
+struct log_ref { /* one batch in the log */
+	uint64_t lsn, start;
+	uint32_t block, blocks; /* place in the region; fillers: all they skip */
+	uint32_t crc;           /* of its header */
+	uint32_t live, pins;
+	uint32_t cost;          /* blocks that its ops may put into the index */
+};
+
+struct batch { /* one write in flight */
+	struct disk_io io;
+	struct store *s;
+	uint8_t *buf;
+	struct list ops, epochs;
+	uint64_t lsn, stable;
+	uint32_t ring;
+	bool busy, complete;
+};
+
+struct log {
+	uint64_t offset_bytes;
+	uint32_t blocks;          /* of the region */
+	uint32_t head;            /* where the next batch goes */
+	uint32_t used;            /* blocks from tail to head */
+	uint64_t lsn, start;      /* of the last batch built */
+	uint32_t crc;
+	uint64_t durable;         /* LSN: all up to here acknowledged */
+	uint64_t stable;          /* highest "stable" in a durable header */
+	uint64_t last_work;       /* LSN of the last batch that said more than watermarks */
+	struct log_ref before;    /* the batch before the tail */
+	struct log_ref *ring;
+	uint32_t ring_n, first, count;
+	uint32_t live_at;         /* batches before the first live one, <= count */
+	uint32_t live_blocks;     /* blocks from there to the head */
+	struct list queue;        /* store_op, not yet in a batch */
+	uint32_t queue_blocks;    /* what they will take at most */
+	uint32_t queue_n;
+	struct list epochs;       /* epoch_change, not yet in a batch */
+	struct batch batch[LOG_INFLIGHT_MAX];
+	uint32_t inflight;
+	bool want_header;
+	struct env_timer idle;
+};
+
+struct epoch_change {
+	struct list link;
+	uint64_t epoch, history;
+	void (*done)(void *arg, int res);
+	void *arg;
+	struct chain *chain;
+	bool busy;
+};
+#define EPOCH_CHANGES_PER_CHAIN 4u
+
+struct chain {
+	uint32_t id, slot;
+	uint64_t epoch, history;
+	uint64_t appended, durable, committed;
+	uint64_t known_logged, known_lsn; /* watermark in flight and its batch; lsn 0: none */
+	uint64_t known_durable;           /* L4 */
+	uint64_t base;                    /* checkpoint under way: replay skips ops up to here */
+	uint64_t ckpt_written;            /* checkpoint under way: the watermark it holds */
+	struct store_op **pend;           /* op of seq n in slot n % PENDING_SLOTS */
+	uint32_t pend_n, pend_crcs;
+	struct index_fifo fifo;
+	struct reqtab reqs;
+	struct epoch_change changes[EPOCH_CHANGES_PER_CHAIN];
+	/* recovery: */
+	uint64_t next, ckpt_known, known;
+};
+
+struct read_io {
+	struct disk_io io;
+	struct list link;
+	struct store *s;
+	struct store_read *r;
+	uint32_t at, blocks;    /* within the read */
+	uint32_t ring;          /* batch pinned, or UINT32_MAX */
+	uint32_t page, pages_n; /* pages pinned */
+	uint64_t from_bytes;    /* on the device */
+	bool same;              /* one block, whose expected crc is an unseeded one */
+	uint32_t want[OP_BLOCKS_MAX];
+};
+
+struct destage_block {
+	uint32_t block;   /* of the extent, or UINT32_MAX: not part of the job */
+	uint32_t log_block, ring, crc;
+	uint64_t seq;
+	bool same;        /* .crc is unseeded */
+};
+struct destage_io {
+	struct disk_io io;
+	struct destage_job *job;
+};
+struct destage_job {
+	struct destage_io io[PAGE_BLOCKS];
+	struct store *s;
+	uint8_t *buf;          /* PAGE_BYTES: block i of the page at i * 4096 */
+	bool busy, writing, bad;
+	struct page_key key;
+	uint32_t page, ios;
+	struct destage_block block[PAGE_BLOCKS];
+};
+
+enum ckpt_state { CKPT_IDLE, CKPT_WRITING, CKPT_FLUSHING, CKPT_SUPER };
+struct ckpt {
+	enum ckpt_state state;
+	struct disk_io io;
+	uint8_t *buf;           /* IO_BUF_BYTES */
+	uint64_t generation, blocks; /* of the one being written */
+	uint32_t slot;
+	uint32_t page, chain;   /* cursors */
+	struct log_ref prev;    /* batch before the start of replay */
+	uint32_t replay_block;
+	uint64_t trim_lsn;      /* batches before it are in a durable checkpoint */
+	uint64_t done_ops;      /* store.commits when the latest one began */
+};
+
+struct super_writer {
+	struct disk_io io[2];
+	struct disk_super *block;   /* what is being written */
+	bool busy;
+	unsigned step, ios;
+	struct list waiting, running; /* super_wait */
+};
+struct super_wait {
+	struct list link;
+	void (*done)(struct super_wait *w, int res);
+};
+
+struct recovery;
+
+struct store {
+	struct env *env;
+	struct env_disk *disk;
+	struct buf_pool *bufs;
+	struct disk_super super;    /* as it will be written next */
+	struct super_writer sw;
+	struct log log;
+	struct index index;
+	uint64_t cost;              /* sum of log_ref.cost and of the queue: replay must fit the index */
+	struct pages pages;
+	struct chain *chains;
+	uint32_t chains_n, chains_max;
+	uint32_t chain_buckets[CHAIN_BUCKETS]; /* slot + 1; 0 empty; open addressing */
+	struct list rec_free;       /* store_op: for pending ops recovery found, without a caller */
+	uint32_t *rec_crcs;
+	uint32_t rec_crcs_n, rec_crcs_used;
+	struct destage_job job[DESTAGE_JOBS];
+	bool destaging, idle;
+	struct env_timer idle_timer;
+	uint64_t active_ns;         /* when it was last used */
+	struct ckpt ckpt;
+	struct read_io *read_ios;
+	struct list read_free, reads, reads_done, fetches_done;
+	struct list released, failed_ops, failed_epochs;
+	struct env_task turn;
+	uint64_t commits;           /* ops committed since open */
+	bool refused_log, refused_pages, space_due;
+	void (*space)(void *arg);
+	void *space_arg;
+	bool failed, opened, closing, close_header;
+	void (*closed)(void *arg);
+	void *closed_arg;
+	int cluster_res;
+	bool cluster_due;
+	void (*cluster_done)(void *arg, int res);
+	void *cluster_arg;
+	struct super_wait cluster_wait, ckpt_wait, open_wait;
+	struct store_stats stats;
+	uint32_t ios;
+	struct recovery *recovery;
+};
+
+/* ---- store.c ---- */
+void store_submit(struct store *s, struct disk_io *io);
+void store_turn(struct store *s);                /* run the deferred turn soon */
+void store_activity(struct store *s);            /* somebody uses it: idle work waits */
+void store_fail(struct store *s, const char *why, int res);
+void store_space_back(struct store *s);          /* a refused caller may try again */
+
+/* ---- log.c ---- */
+void log_init(struct store *s, struct arena *a, uint32_t ring_n);
+uint32_t log_op_blocks(const struct store_op *op);
+bool log_has_room(const struct store *s, uint32_t blocks);
+void log_queue(struct store *s, struct store_op *op);
+void log_pump(struct store *s);
+void log_watermark_moved(struct store *s);
+void log_ref_live(struct store *s, uint32_t ring, int by);
+uint64_t log_block_offset(const struct store *s, uint32_t block);
+/* Forget batches before the one with @lsn; stops at a pinned one. Returns how many. */
+uint32_t log_trim(struct store *s, uint64_t lsn);
+struct log_ref *log_push(struct store *s, const struct log_ref *ref); /* recovery and batches */
+/* Recovery: cut the newest batches off, all but the oldest @keep. */
+void log_cut(struct store *s, uint32_t keep);
+/* Advance "live" (L1). */
+void log_settle(struct store *s);
+
+/* ---- pending.c ---- */
+struct chain *chain_find(const struct store *s, uint32_t id);
+struct chain *chain_make(struct store *s, uint32_t id); /* NULL: chains_max */
+size_t chain_bytes(void);
+void chain_init(struct store *s, struct chain *c, struct arena *a);
+struct store_op *chain_op(const struct chain *c, uint64_t seq);
+/* Pages for a new op; false (nothing changed) when they do not suffice. */
+bool pending_take_pages(struct store *s, const struct op_rec *rec, bool zero);
+void pending_add(struct chain *c, struct store_op *op);
+bool pending_is_zero(const struct store_op *op);
+void index_drop(struct store *s, struct page *p, uint32_t at); /* entry @at, which lies on @p */
+void commit_one(struct store *s, struct chain *c, struct store_op *op);
+/* Effects on index and pages of a committed op whose payload starts at @log_block. */
+struct commit_place {
+	uint32_t log_block, ring;
+	bool zero;
+};
+void commit_apply(struct store *s, struct chain *c, const struct op_rec *rec, const uint32_t *crcs,
+		  const struct commit_place *at);
+void pending_drop_pages(struct store *s, const struct op_rec *rec, bool zero);
+static inline bool op_takes_pages(const struct op_rec *rec, bool zero)
+{
+	return rec->kind == OP_WRITE || (rec->kind == OP_WRITE_SAME && !zero);
+}
+/* What an op may put into the index. */
+static inline uint32_t op_cost(const struct op_rec *rec, bool zero)
+{
+	return op_takes_pages(rec, zero) ? rec->blocks : 0;
+}
+#define OP_PRIV_ZERO 0x80000000u /* store_op.priv: WRITE_SAME of zeros; the rest is the ring index */
+
+/* ---- the others ---- */
+void read_init(struct store *s, struct arena *a);
+size_t read_bytes(void);
+void read_pump(struct store *s);
+void destage_init(struct store *s, struct arena *a);
+size_t destage_bytes(void);
+void destage_pump(struct store *s);
+bool destage_idle(const struct store *s);
+bool destage_wanted(const struct store *s);
+void ckpt_pump(struct store *s);
+void ckpt_init(struct store *s, struct arena *a);
+size_t ckpt_bytes(void);
+void super_init(struct store *s, struct arena *a);
+void super_write(struct store *s, struct super_wait *w); /* w->done from the loop */
+size_t recovery_bytes(void);
+void recovery_start(struct store *s, struct arena *a, const struct id128 *incarnation,
+		    void (*done)(void *arg, int res, const char *why,
+				 const struct store_opened *found),
+		    void *arg);
+
+#endif

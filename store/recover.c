@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
+#include "store/recover.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void step(struct recovery *r);
+
+int recovery_fail(struct recovery *r, int res, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(r->why, sizeof(r->why), fmt, ap);
+	va_end(ap);
+	return res;
+}
+
+static void end(struct recovery *r, int res)
+{
+	struct store *s = r->s;
+	struct store_opened found = {.disk = s->super.disk,
+				     .cluster = s->super.cluster,
+				     .previous = s->super.previous,
+				     .bytes_total = (uint64_t)s->pages.n * PAGE_BYTES,
+				     .bytes_free = (uint64_t)s->pages.free_n * PAGE_BYTES};
+
+	s->recovery = NULL;
+	s->opened = res == 0;
+	r->done(r->arg, res, res ? r->why : "", &found);
+	if (s->opened)
+		store_turn(s);
+}
+
+/* ---- windows ---- */
+
+static void window_read(struct disk_io *io, int res)
+{
+	struct recovery *r = CONTAINER_OF(io, struct recovery, io);
+
+	r->s->ios--;
+	if (res) {
+		end(r, recovery_fail(r, -EIO, "store: reading the disk failed: %s: check the device",
+				     strerror(-res)));
+		return;
+	}
+	step(r);
+}
+
+static void read_window(struct recovery *r, uint64_t offset_bytes, uint32_t block, uint32_t n)
+{
+	r->win_block = block;
+	r->win_n = n;
+	r->io = (struct disk_io){.op = DISK_READ,
+				 .offset_bytes = offset_bytes,
+				 .len_bytes = n * BLOCK_BYTES,
+				 .data = r->buf,
+				 .done = window_read};
+	store_submit(r->s, &r->io);
+}
+
+/* Blocks [block, block + n) of the log, or NULL: a read was started and step() will run again. */
+static const void *log_window(struct recovery *r, uint32_t block, uint32_t n)
+{
+	const struct log *l = &r->s->log;
+
+	if (r->win_n && block >= r->win_block && block - r->win_block + n <= r->win_n)
+		return r->buf + (size_t)(block - r->win_block) * BLOCK_BYTES;
+	CHECK(block + n <= l->blocks);
+	CHECK(n <= LOG_BATCH_BLOCKS_MAX);
+	read_window(r, log_block_offset(r->s, block), block,
+		    MIN(LOG_BATCH_BLOCKS_MAX, l->blocks - block));
+	return NULL;
+}
+
+enum look { LOOK_WAIT, LOOK_BAD, LOOK_OK };
+
+/* Is there a header at @block, as far as its own bytes tell? */
+static enum look log_header(struct recovery *r, uint32_t block, const struct disk_log_hdr **ret)
+{
+	const struct disk_log_hdr *h = log_window(r, block, 1);
+	uint32_t avail, need;
+
+	if (!h)
+		return LOOK_WAIT;
+	r->place.block = block;
+	avail = r->win_block + r->win_n - block;
+	if (log_hdr_check(h, avail, &r->place, &need))
+		return LOOK_BAD;
+	if (need > avail && !(h = log_window(r, block, need)))
+		return LOOK_WAIT;
+	if (need > avail && log_hdr_check(h, need, &r->place, &need))
+		return LOOK_BAD;
+	*ret = h;
+	return LOOK_OK;
+}
+
+static struct log_ref *batch_at(const struct log *l, uint32_t i)
+{
+	return &l->ring[(l->first + i) % l->ring_n];
+}
+
+static uint32_t block_after(const struct log *l, const struct log_ref *ref)
+{
+	uint32_t next = ref->block + ref->blocks;
+
+	return next == l->blocks ? 0 : next;
+}
+
+/* ---- SUPER ---- */
+
+static const struct disk_super *copy_at(const struct recovery *r, unsigned i)
+{
+	return (const void *)(r->buf + super_offset_bytes(i));
+}
+
+/* The newest generation that two equal copies have; 0 or the best named error. */
+static int choose_super(struct recovery *r, const struct disk_super **ret)
+{
+	const char *why = NULL;
+	int res = -ENODEV, got[SUPER_COPIES];
+
+	*ret = NULL;
+	for (unsigned i = 0; i < SUPER_COPIES; i++) {
+		const char *wrong = "superblock: not a chainblk store";
+
+		got[i] = super_check(copy_at(r, i), r->s->disk->size_bytes, &wrong);
+		if (got[i] == 0)
+			r->newest = MAX(r->newest, copy_at(r, i)->generation);
+		if (got[i] && (res == -ENODEV || res == -EBADMSG) && (!why || got[i] != -ENODEV)) {
+			res = got[i];
+			why = wrong;
+		}
+	}
+	for (unsigned i = 0; i < SUPER_COPIES; i++)
+		for (unsigned k = i + 1; k < SUPER_COPIES; k++)
+			if (got[i] == 0 && got[k] == 0 &&
+			    memcmp(copy_at(r, i), copy_at(r, k), BLOCK_BYTES) == 0 &&
+			    (!*ret || copy_at(r, i)->generation > (*ret)->generation))
+				*ret = copy_at(r, i);
+	if (*ret)
+		return 0;
+	if (r->newest)
+		return recovery_fail(r, -EBADMSG,
+				     "superblock: no two copies agree: damaged; restore the disk or "
+				     "format it and let the replica be copied");
+	return recovery_fail(r, res, "%s", why);
+}
+
+static int take_super(struct recovery *r)
+{
+	struct store *s = r->s;
+	struct log *l = &s->log;
+	const struct disk_super *sb;
+	int res = choose_super(r, &sb);
+
+	if (res)
+		return res;
+	s->super = *sb;
+	s->chains_max = MIN(s->chains_max, sb->chains_max);
+	if (sb->pages_n > s->pages.n)
+		return recovery_fail(r, -EBADMSG, "superblock: more pages than the disk can hold");
+	s->pages.n = (uint32_t)sb->pages_n;
+	pages_replay(&s->pages);
+	l->offset_bytes = sb->log_offset_bytes;
+	l->blocks = (uint32_t)(sb->log_bytes / BLOCK_BYTES);
+	l->before = (struct log_ref){
+		.lsn = sb->prev_lsn, .start = sb->prev_start, .crc = sb->prev_crc};
+	l->lsn = sb->prev_lsn;
+	l->start = sb->prev_start;
+	l->crc = sb->prev_crc;
+	l->head = (uint32_t)sb->replay_block;
+	r->place = (struct log_place){.disk = sb->disk,
+				      .secret = sb->secret,
+				      .region_offset_bytes = sb->log_offset_bytes,
+				      .region_blocks = l->blocks};
+	r->at = l->head;
+	r->win_n = 0;
+	return 0;
+}
+
+/* ---- CKPT ---- */
+
+static int read_ckpt(struct recovery *r, bool *ret_wait)
+{
+	struct store *s = r->s;
+	const struct disk_super *sb = &s->super;
+	uint64_t slot = sb->ckpt_offset_bytes + sb->ckpt_slot * sb->ckpt_bytes;
+
+	*ret_wait = false;
+	for (; r->ckpt_at < sb->ckpt_blocks; r->ckpt_at++) {
+		uint32_t at = (uint32_t)r->ckpt_at;
+		const char *why;
+		int res;
+
+		if (r->win_n == 0 || at - r->win_block >= r->win_n) {
+			read_window(r, slot + r->ckpt_at * BLOCK_BYTES, at,
+				    (uint32_t)MIN(sb->ckpt_blocks - at, LOG_BATCH_BLOCKS_MAX));
+			*ret_wait = true;
+			return 0;
+		}
+		{
+			const void *h = r->buf + (size_t)(at - r->win_block) * BLOCK_BYTES;
+
+			res = ckpt_check(h, sb->secret, sb->ckpt_generation, at, sb->pages_n, &why);
+			if (res)
+				return recovery_fail(r, res, "%s (block %u): the checkpoint is damaged",
+						     why, at);
+			res = replay_ckpt(r, h);
+			if (res)
+				return res;
+		}
+	}
+	if (r->ckpt_clients)
+		return recovery_fail(r, -EBADMSG, "checkpoint: clients are missing");
+	pages_ready(&s->pages);
+	r->win_n = 0;
+	return 0;
+}
+
+/* ---- WALK ---- */
+
+static int walk(struct recovery *r, bool *ret_wait)
+{
+	struct log *l = &r->s->log;
+
+	for (;;) {
+		const struct disk_log_hdr *h;
+		enum look look = log_header(r, r->at, &h);
+		struct log_ref ref;
+		int res;
+
+		*ret_wait = look == LOOK_WAIT;
+		if (look == LOOK_WAIT)
+			return 0;
+		if (look == LOOK_BAD || !log_hdr_follows(h, l->lsn, l->start, l->crc))
+			return 0;
+		ref = (struct log_ref){
+			.lsn = h->lsn,
+			.start = h->start,
+			.crc = h->crc,
+			.block = r->at,
+			.blocks = h->skip_blocks ? h->skip_blocks : h->hdr_blocks + h->data_blocks};
+		if (l->count == l->ring_n || ref.blocks > l->blocks - l->used)
+			return recovery_fail(r, -EBADMSG, "device log: longer than its region");
+		res = replay_note(r, h);
+		if (res)
+			return res;
+		r->stable = MAX(r->stable, h->stable);
+		log_push(r->s, &ref);
+		r->at = l->head;
+	}
+}
+
+/* ---- PROVE ---- */
+
+static bool payload_ok(const struct disk_log_hdr *h)
+{
+	const uint8_t *payload = (const uint8_t *)h + (size_t)h->hdr_blocks * BLOCK_BYTES;
+	struct log_cursor c;
+	struct log_item it;
+	const char *why;
+
+	log_cursor_init(&c, h);
+	while (log_cursor_next(&c, &it, &why) == 1)
+		if (!log_item_payload_ok(&it, payload))
+			return false;
+	return true;
+}
+
+static int prove(struct recovery *r, bool *ret_wait)
+{
+	struct log *l = &r->s->log;
+
+	*ret_wait = false;
+	for (; r->at < l->count; r->at++) {
+		const struct log_ref *ref = batch_at(l, r->at);
+		const struct disk_log_hdr *h;
+
+		/* A filler was written as one block. */
+		if (ref->lsn <= r->stable || ref->blocks > LOG_BATCH_BLOCKS_MAX)
+			continue;
+		h = log_window(r, ref->block, ref->blocks);
+		if (!h) {
+			*ret_wait = true;
+			return 0;
+		}
+		if (!payload_ok(h)) {
+			log_cut(r->s, r->at);
+			return 0;
+		}
+	}
+	return 0;
+}
+
+/* ---- SCAN ---- */
+
+/* Could @h have been written if the batch after the last good one was never acknowledged? At most
+ * LOG_INFLIGHT_MAX batches are under way, and each start begins LOG_START_GAP further on. */
+static bool is_rot(const struct log *l, const struct disk_log_hdr *h)
+{
+	uint64_t first = h->start == l->start ? l->lsn + 1 : l->lsn + 1 + LOG_START_GAP;
+
+	if (h->lsn <= l->lsn || h->start < l->start)
+		return false;
+	return h->stable > l->lsn || h->lsn >= first + LOG_INFLIGHT_MAX;
+}
+
+static int scan(struct recovery *r, bool *ret_wait)
+{
+	struct log *l = &r->s->log;
+
+	for (; r->left; r->left--) {
+		const struct disk_log_hdr *h;
+		enum look look = log_header(r, r->at, &h);
+
+		*ret_wait = look == LOOK_WAIT;
+		if (look == LOOK_WAIT)
+			return 0;
+		if (look == LOOK_OK && is_rot(l, h))
+			return recovery_fail(r, -EBADMSG,
+					     "device log: batch %" PRIu64 " is damaged though %" PRIu64
+					     " was written after it: rot, not a torn end; this replica "
+					     "must be copied anew",
+					     l->lsn + 1, h->lsn);
+		r->at = r->at + 1 == l->blocks ? 0 : r->at + 1;
+	}
+	*ret_wait = false;
+	return 0;
+}
+
+/* ---- REPLAY ---- */
+
+static int replay(struct recovery *r, bool *ret_wait)
+{
+	struct log *l = &r->s->log;
+
+	*ret_wait = false;
+	for (; r->at < l->count; r->at++) {
+		const struct log_ref *ref = batch_at(l, r->at);
+		const struct disk_log_hdr *h;
+		enum look look = log_header(r, ref->block, &h);
+		int res;
+
+		*ret_wait = look == LOOK_WAIT;
+		if (look == LOOK_WAIT)
+			return 0;
+		if (look == LOOK_BAD || h->lsn != ref->lsn)
+			return recovery_fail(r, -EBADMSG, "device log: batch %" PRIu64
+					     " changed while it was read: check the device", ref->lsn);
+		res = replay_batch(r, h, (l->first + r->at) % l->ring_n);
+		if (res)
+			return res;
+	}
+	return replay_finish(r);
+}
+
+/* ---- WRITE ---- */
+
+static void opened(struct super_wait *w, int res)
+{
+	struct store *s = CONTAINER_OF(w, struct store, open_wait);
+	struct recovery *r = s->recovery;
+
+	if (res)
+		recovery_fail(r, -EIO, "superblock: write failed: check the device");
+	end(r, res);
+}
+
+static void write_super(struct recovery *r)
+{
+	struct store *s = r->s;
+	struct log *l = &s->log;
+
+	l->durable = l->stable = l->lsn;
+	log_settle(s);
+	s->super.previous = s->super.incarnation;
+	s->super.incarnation = r->incarnation;
+	s->super.generation = MAX(s->super.generation, r->newest);
+	s->super.start = MAX(s->super.start, l->start) + 1;
+	s->open_wait.done = opened;
+	if (l->count)
+		env_logf(s->env, ENV_INFO, "store: replayed %u batches of the device log", l->count);
+	super_write(s, &s->open_wait);
+}
+
+/* ---- order ---- */
+
+static int run_phase(struct recovery *r, bool *ret_wait)
+{
+	*ret_wait = false;
+	switch (r->phase) {
+	case REC_SUPER:
+		return take_super(r);
+	case REC_CKPT:
+		return read_ckpt(r, ret_wait);
+	case REC_WALK:
+		return walk(r, ret_wait);
+	case REC_PROVE:
+		return prove(r, ret_wait);
+	case REC_SCAN:
+		return scan(r, ret_wait);
+	case REC_REPLAY:
+		return replay(r, ret_wait);
+	case REC_WRITE:
+		break;
+	}
+	write_super(r);
+	*ret_wait = true;
+	return 0;
+}
+
+static void next_phase(struct recovery *r)
+{
+	const struct log *l = &r->s->log;
+
+	r->phase++;
+	if (r->phase == REC_WALK)
+		r->at = l->head;
+	if (r->phase == REC_PROVE || r->phase == REC_REPLAY)
+		r->at = 0;
+	if (r->phase == REC_SCAN) {
+		r->at = l->count ? block_after(l, batch_at(l, l->count - 1)) : l->head;
+		r->left = l->blocks - l->used;
+	}
+}
+
+static void step(struct recovery *r)
+{
+	for (;;) {
+		bool wait;
+		int res = run_phase(r, &wait);
+
+		if (res) {
+			end(r, res);
+			return;
+		}
+		if (wait)
+			return;
+		next_phase(r);
+	}
+}
+
+size_t recovery_bytes(void)
+{
+	return arena_cost(sizeof(struct recovery), ARENA_ALIGN);
+}
+
+void recovery_start(struct store *s, struct arena *a, const struct id128 *incarnation,
+		    void (*done)(void *arg, int res, const char *why,
+				 const struct store_opened *found),
+		    void *arg)
+{
+	struct recovery *r = arena_alloc(a, sizeof(*r), ARENA_ALIGN);
+
+	*r = (struct recovery){
+		.s = s, .buf = s->log.batch[0].buf, .incarnation = *incarnation, .done = done, .arg = arg};
+	s->recovery = r;
+	read_window(r, 0, 0, SUPER_REGION_BYTES / BLOCK_BYTES);
+}

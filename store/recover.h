@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
+/* recover - from the bytes on a disk to an open store.
+ *
+ *	SUPER -> CKPT -> WALK -> PROVE -> SCAN -> REPLAY -> WRITE
+ *
+ *	SUPER   the newest superblock with two equal copies
+ *	CKPT    its checkpoint: pages, watermarks, request tables
+ *	WALK    headers of the log from the replay start on, as long as each follows the one before
+ *	PROVE   payload CRCs of the batches no later header vouches for ("stable"); the first bad one and
+ *	        what follows is cut: the torn end
+ *	SCAN    the rest of the log: a header that could only exist if the cut were acknowledged is rot
+ *	REPLAY  records in log order: epochs, ops; ops <= known are committed, the others are pending
+ *	WRITE   superblock with this start's incarnation: the first write of all
+ *
+ *   V1  nothing is written before everything was validated; running it twice finds the same
+ *   V2  an acknowledged op is replayed or the open fails with -EBADMSG; never silently dropped
+ *
+ * The buffer holds one window of the log or checkpoint at a time. One thread. */
+
+#ifndef STORE_RECOVER_H
+#define STORE_RECOVER_H
+
+#include "store/internal.h"
+
+enum recovery_phase { REC_SUPER, REC_CKPT, REC_WALK, REC_PROVE, REC_SCAN, REC_REPLAY, REC_WRITE };
+
+struct recovery {
+	struct store *s;
+	struct disk_io io;
+	enum recovery_phase phase;
+	uint8_t *buf;              /* LOG_BATCH_BLOCKS_MAX blocks */
+	uint32_t win_block, win_n; /* what of the log (or checkpoint) is in it; n 0: nothing */
+	struct id128 incarnation;
+	void (*done)(void *arg, int res, const char *why, const struct store_opened *found);
+	void *arg;
+	char why[160];
+	struct log_place place;
+	uint64_t ckpt_at;          /* next checkpoint block */
+	struct chain *ckpt_chain;  /* whose clients are due */
+	uint32_t ckpt_clients;
+	uint64_t stable;           /* highest seen */
+	uint32_t at;               /* WALK, SCAN: block; PROVE, REPLAY: batch */
+	uint32_t left;             /* SCAN: blocks to go */
+	uint64_t newest;           /* highest superblock generation on the disk */
+	uint32_t progress;         /* percent reported last */
+};
+
+/* Records of one batch. @payload_block: of the batch's first payload block in the log. 0, -EBADMSG,
+ * -ENOSPC with r->why. */
+MUST_CHECK int replay_batch(struct recovery *r, const struct disk_log_hdr *h, uint32_t ring);
+/* Note watermarks and chains of a header on the first walk. */
+MUST_CHECK int replay_note(struct recovery *r, const struct disk_log_hdr *h);
+/* After the last batch: nothing may be missing. */
+MUST_CHECK int replay_finish(struct recovery *r);
+/* One checkpoint block. */
+MUST_CHECK int replay_ckpt(struct recovery *r, const struct disk_ckpt_hdr *h);
+int recovery_fail(struct recovery *r, int res, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+#endif

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "store/recover.h"
+
+/* ---- checkpoint ---- */
+
+static int ckpt_pages(struct recovery *r, const struct disk_ckpt_hdr *h)
+{
+	const struct disk_ckpt_page *from = (const void *)(h + 1);
+
+	for (uint32_t i = 0; i < h->n; i++, from++) {
+		const struct page_key key = {from->volume, from->extent, from->slot};
+		struct page *p = pages_claim(&r->s->pages, from->page, &key);
+
+		if (!p)
+			return recovery_fail(r, -EBADMSG, "checkpoint: page %u has two owners",
+					     from->page);
+		p->chain = from->chain;
+		p->seq = from->seq;
+		p->present = from->present;
+		p->in_ckpt = 1;
+		memcpy(p->crcs, from->crcs, sizeof(p->crcs));
+	}
+	return 0;
+}
+
+static struct chain *need_chain(struct recovery *r, uint32_t id)
+{
+	struct chain *c = chain_make(r->s, id);
+
+	if (!c)
+		recovery_fail(r, -ENOSPC,
+			      "store: holds more than %u chains: start with a higher limit",
+			      r->s->chains_max);
+	return c;
+}
+
+static int ckpt_chain(struct recovery *r, const struct disk_ckpt_hdr *h)
+{
+	const struct disk_ckpt_chain *from = (const void *)(h + 1);
+	struct chain *c;
+
+	if (chain_find(r->s, from->chain))
+		return recovery_fail(r, -EBADMSG, "checkpoint: chain %u is there twice", from->chain);
+	c = need_chain(r, from->chain);
+	if (!c)
+		return -ENOSPC;
+	c->epoch = from->epoch;
+	c->history = from->history;
+	c->ckpt_known = c->known = from->known;
+	c->base = c->committed = c->durable = c->appended = from->base;
+	c->next = from->base + 1;
+	r->ckpt_chain = c;
+	r->ckpt_clients = from->clients_n;
+	return 0;
+}
+
+static int ckpt_client(struct recovery *r, const struct disk_ckpt_hdr *h)
+{
+	const struct req_client *from = (const void *)(h + 1);
+
+	if (r->ckpt_clients == 0 || r->ckpt_chain->id != from->chain)
+		return recovery_fail(r, -EBADMSG, "checkpoint: client of another chain");
+	r->ckpt_clients--;
+	if (reqtab_restore(&r->ckpt_chain->reqs, from))
+		return recovery_fail(r, -EBADMSG, "checkpoint: client is there twice");
+	return 0;
+}
+
+int replay_ckpt(struct recovery *r, const struct disk_ckpt_hdr *h)
+{
+	if (r->ckpt_clients && h->kind != CKPT_CLIENT)
+		return recovery_fail(r, -EBADMSG, "checkpoint: clients are missing");
+	switch ((enum ckpt_kind)h->kind) {
+	case CKPT_PAGES:
+		return ckpt_pages(r, h);
+	case CKPT_CHAIN:
+		return ckpt_chain(r, h);
+	case CKPT_CLIENT:
+	case CKPT_KIND_END:
+		break;
+	}
+	return ckpt_client(r, h);
+}
+
+/* ---- first walk ---- */
+
+int replay_note(struct recovery *r, const struct disk_log_hdr *h)
+{
+	struct log_cursor cur;
+	struct log_item it;
+	const char *why;
+	int more;
+
+	log_cursor_init(&cur, h);
+	while ((more = log_cursor_next(&cur, &it, &why)) == 1) {
+		uint32_t id = it.op ? it.op->chain : it.commit ? it.commit->chain : 0;
+		uint64_t known = it.op ? it.op->known : it.commit ? it.commit->seq : 0;
+		struct chain *c;
+
+		if (!id)
+			continue;
+		c = need_chain(r, id);
+		if (!c)
+			return -ENOSPC;
+		c->known = MAX(c->known, known);
+	}
+	if (more < 0)
+		return recovery_fail(r, -EBADMSG, "%s (batch %" PRIu64 "): the log is damaged", why,
+				     h->lsn);
+	return 0;
+}
+
+/* ---- ops ---- */
+
+static void commit_known(struct store *s, struct chain *c)
+{
+	while (c->committed < c->known && c->committed < c->appended)
+		commit_one(s, c, chain_op(c, c->committed + 1));
+}
+
+/* The op becomes pending; its checksums are copied unless it is committed at once. */
+static int add_op(struct recovery *r, struct chain *c, const struct log_item *it,
+		  const struct disk_log_hdr *h, uint32_t ring)
+{
+	struct store *s = r->s;
+	const struct log_ref *ref = &s->log.ring[ring];
+	bool zero = it->rec->flags & LOG_F_ZERO;
+	struct list *free = list_first(&s->rec_free);
+	struct store_op *op;
+
+	if (!free || c->pend_n == PENDING_SLOTS ||
+	    s->rec_crcs_n - s->rec_crcs_used < it->op->crcs_n)
+		return recovery_fail(r, -EBADMSG, "device log: chain %u has more pending ops than "
+				     "its window", c->id);
+	if (!pending_take_pages(s, it->op, zero))
+		return recovery_fail(r, -ENOSPC, "store: no page for an op of chain %u", c->id);
+	list_del(free);
+	op = CONTAINER_OF(free, struct store_op, link);
+	*op = (struct store_op){.rec = *it->op,
+				.lsn = h->lsn,
+				.durable = true,
+				.logged = true,
+				.priv = ring | (zero ? OP_PRIV_ZERO : 0)};
+	list_init(&op->link);
+	op->payload_offset = log_block_offset(s, ref->block + h->hdr_blocks + it->rec->payload_block);
+	op->crcs = s->rec_crcs + s->rec_crcs_used;
+	if (op->rec.crcs_n)
+		memcpy(op->crcs, it->crcs, op->rec.crcs_n * sizeof(uint32_t));
+	pending_add(c, op);
+	c->durable = c->next = c->appended;
+	c->next++;
+	log_ref_live(s, ring, 1);
+	if (op->rec.seq > c->known)
+		s->rec_crcs_used += op->rec.crcs_n;
+	commit_known(s, c);
+	return 0;
+}
+
+static int replay_op(struct recovery *r, const struct log_item *it, const struct disk_log_hdr *h,
+		     uint32_t ring)
+{
+	struct store *s = r->s;
+	struct chain *c = need_chain(r, it->op->chain);
+	uint32_t cost = op_cost(it->op, it->rec->flags & LOG_F_ZERO);
+
+	if (!c)
+		return -ENOSPC;
+	s->log.ring[ring].cost += cost;
+	s->cost += cost;
+	if (s->cost > s->index.entries_n)
+		return recovery_fail(r, -EBADMSG, "device log: holds more blocks than it has");
+	if (it->op->seq < c->next) {
+		if (it->op->seq > c->base && !(it->rec->flags & LOG_F_AGAIN))
+			return recovery_fail(r, -EBADMSG,
+					     "device log: chain %u has op %" PRIu64 " twice", c->id,
+					     it->op->seq);
+		return 0;
+	}
+	if (it->op->seq > c->next)
+		return recovery_fail(r, -EBADMSG,
+				     "device log: chain %u misses op %" PRIu64 ": damaged; this replica "
+				     "must be copied anew",
+				     c->id, c->next);
+	return add_op(r, c, it, h, ring);
+}
+
+/* Undo (02 C7): what came after is gone, unless it is known to be committed. */
+static int replay_truncate(struct recovery *r, const struct disk_log_truncate *t)
+{
+	struct store *s = r->s;
+	struct chain *c = chain_find(s, t->chain);
+
+	if (!c || t->to >= c->appended)
+		return 0;
+	if (t->to < c->committed)
+		return recovery_fail(r, -EBADMSG, "device log: chain %u undoes committed ops", c->id);
+	while (c->appended > t->to) {
+		struct store_op *op = chain_op(c, c->appended);
+
+		pending_drop_pages(s, &op->rec, op->priv & OP_PRIV_ZERO);
+		log_ref_live(s, op->priv & ~OP_PRIV_ZERO, -1);
+		c->pend_n--;
+		c->pend_crcs -= op->rec.crcs_n;
+		list_add_tail(&s->rec_free, &op->link);
+		c->appended--;
+	}
+	c->durable = c->appended;
+	c->next = c->appended + 1;
+	return 0;
+}
+
+int replay_batch(struct recovery *r, const struct disk_log_hdr *h, uint32_t ring)
+{
+	struct log_cursor cur;
+	struct log_item it;
+	const char *why;
+	int res = 0;
+
+	log_cursor_init(&cur, h);
+	while (res == 0 && log_cursor_next(&cur, &it, &why) == 1) {
+		if (it.op) {
+			res = replay_op(r, &it, h, ring);
+		} else if (it.truncate) {
+			res = replay_truncate(r, it.truncate);
+		} else if (it.epoch) {
+			struct chain *c = need_chain(r, it.epoch->chain);
+
+			if (!c)
+				return -ENOSPC;
+			if (it.epoch->epoch >= c->epoch) {
+				c->epoch = it.epoch->epoch;
+				c->history = it.epoch->history;
+			}
+		}
+	}
+	return res;
+}
+
+int replay_finish(struct recovery *r)
+{
+	struct store *s = r->s;
+
+	for (uint32_t i = 0; i < s->chains_n; i++) {
+		struct chain *c = &s->chains[i];
+
+		if (c->committed < c->known)
+			return recovery_fail(r, -EBADMSG,
+					     "device log: chain %u ends at op %" PRIu64
+					     ", but %" PRIu64 " was committed: damaged; this replica "
+					     "must be copied anew",
+					     c->id, c->appended, c->known);
+		c->known_durable = c->known;
+	}
+	if (pages_replayed(&s->pages))
+		return recovery_fail(r, -ENOSPC, "store: more pages in use than the disk has");
+	return 0;
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
+#include "store/store.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "store/internal.h"
+
+/* ---- memory ---- */
+
+/* Tables are sized by the default log of such a disk. A log made longer than that at format works, but
+ * no more of it is used than the tables can describe. */
+static uint32_t log_blocks_for(uint64_t disk_bytes)
+{
+	return (uint32_t)(MAX(format_log_default(disk_bytes), STORE_LOG_BYTES_MIN) / BLOCK_BYTES);
+}
+
+static uint32_t index_n_for(uint64_t disk_bytes)
+{
+	return MAX(log_blocks_for(disk_bytes), 4 * EXTENT_BLOCKS);
+}
+
+static uint32_t ring_n_for(uint64_t disk_bytes)
+{
+	return log_blocks_for(disk_bytes) / 4 * 3 + 64;
+}
+
+static uint32_t pages_n_for(uint64_t disk_bytes)
+{
+	return (uint32_t)MIN(disk_bytes / PAGE_BYTES, UINT32_MAX - 2 * PAGES_VIRTUAL);
+}
+
+static uint32_t rec_ops_n(uint32_t chains_max)
+{
+	return chains_max * PENDING_OPS_MAX;
+}
+
+/* Twice what is allowed to be pending: copies of re-appended ops may wait for their turn. */
+static uint32_t rec_crcs_n(uint32_t chains_max)
+{
+	return 2 * chains_max * PENDING_CRCS_MAX;
+}
+
+size_t store_memory(uint64_t disk_bytes, uint32_t chains_max)
+{
+	uint32_t chains = MIN(chains_max, NODE_CHAINS_MAX);
+
+	return arena_cost(sizeof(struct store), ARENA_ALIGN) + index_bytes(index_n_for(disk_bytes)) +
+	       pages_bytes(pages_n_for(disk_bytes)) + chains * chain_bytes() +
+	       arena_cost(ring_n_for(disk_bytes) * sizeof(struct log_ref), ARENA_ALIGN) +
+	       LOG_INFLIGHT_MAX * arena_cost(LOG_BATCH_BLOCKS_MAX * BLOCK_BYTES, BLOCK_BYTES) +
+	       arena_cost(rec_ops_n(chains) * sizeof(struct store_op), ARENA_ALIGN) +
+	       arena_cost(rec_crcs_n(chains) * sizeof(uint32_t), ARENA_ALIGN) + read_bytes() +
+	       destage_bytes() + ckpt_bytes() + recovery_bytes() +
+	       arena_cost(BLOCK_BYTES, BLOCK_BYTES);
+}
+
+static void init_chains(struct store *s, struct arena *a, uint32_t chains_max)
+{
+	struct store_op *ops;
+	uint32_t n;
+
+	s->chains_max = MIN(chains_max, NODE_CHAINS_MAX);
+	n = rec_ops_n(s->chains_max);
+	s->chains = arena_alloc(a, s->chains_max * sizeof(s->chains[0]), ARENA_ALIGN);
+	for (uint32_t i = 0; i < s->chains_max; i++)
+		chain_init(s, &s->chains[i], a);
+	ops = arena_alloc(a, n * sizeof(ops[0]), ARENA_ALIGN);
+	list_init(&s->rec_free);
+	for (uint32_t i = 0; i < n; i++)
+		list_add_tail(&s->rec_free, &ops[i].link);
+	s->rec_crcs_n = rec_crcs_n(s->chains_max);
+	s->rec_crcs = arena_alloc(a, s->rec_crcs_n * sizeof(uint32_t), ARENA_ALIGN);
+}
+
+/* ---- the deferred turn: everything that calls back ---- */
+
+static void fail_queued(struct store *s)
+{
+	struct list *it;
+
+	while ((it = list_pop(&s->log.queue)))
+		list_add_tail(&s->failed_ops, it);
+	while ((it = list_pop(&s->log.epochs)))
+		list_add_tail(&s->failed_epochs, it);
+	while ((it = list_pop(&s->failed_epochs))) {
+		struct epoch_change *ch = CONTAINER_OF(it, struct epoch_change, link);
+
+		ch->busy = false;
+		if (ch->done)
+			ch->done(ch->arg, -EIO);
+	}
+	while ((it = list_pop(&s->failed_ops))) {
+		struct store_op *op = CONTAINER_OF(it, struct store_op, link);
+
+		op->done(op, -EIO);
+	}
+}
+
+static void tell(struct store *s)
+{
+	struct list *it;
+
+	while ((it = list_pop(&s->released))) {
+		struct store_op *op = CONTAINER_OF(it, struct store_op, link);
+
+		op->released(op);
+	}
+	while ((it = list_pop(&s->reads_done))) {
+		struct store_read *r = CONTAINER_OF(it, struct store_read, link);
+
+		r->done(r, r->res);
+	}
+	while ((it = list_pop(&s->fetches_done))) {
+		struct store_fetch *f = CONTAINER_OF(it, struct store_fetch, link);
+
+		f->done(f, f->res);
+	}
+	if (s->cluster_due) {
+		s->cluster_due = false;
+		s->cluster_done(s->cluster_arg, s->cluster_res);
+	}
+	if (s->space_due) {
+		s->space_due = false;
+		if (s->space)
+			s->space(s->space_arg);
+	}
+}
+
+/* Returns whether the store is closed and the caller has its memory back. */
+static bool close_progress(struct store *s)
+{
+	bool quiet = s->ios == 0 && !s->sw.busy && list_empty(&s->log.queue) && list_empty(&s->reads);
+
+	/* Not while another turn is due: the task lies in the memory that is given back. */
+	if (!s->closing || !quiet || s->turn.queued)
+		return false;
+	if (!s->failed && !s->close_header) {
+		s->close_header = true;
+		s->log.want_header = true;
+		log_pump(s);
+		if (s->ios)
+			return false;
+	}
+	s->env->timer_cancel(s->env, &s->idle_timer);
+	s->env->timer_cancel(s->env, &s->log.idle);
+	s->closed(s->closed_arg);
+	return true;
+}
+
+static void turn(struct env_task *t)
+{
+	struct store *s = CONTAINER_OF(t, struct store, turn);
+
+	if (!s->opened)
+		return;
+	if (s->failed)
+		fail_queued(s);
+	log_pump(s);
+	read_pump(s);
+	tell(s);
+	destage_pump(s);
+	ckpt_pump(s);
+	close_progress(s);
+}
+
+void store_turn(struct store *s)
+{
+	s->env->defer(s->env, &s->turn);
+}
+
+void store_submit(struct store *s, struct disk_io *io)
+{
+	s->ios++;
+	if (io->op == DISK_WRITE)
+		s->stats.written_bytes += io->len_bytes;
+	s->disk->submit(s->disk, io);
+}
+
+void store_fail(struct store *s, const char *why, int res)
+{
+	if (s->failed)
+		return;
+	s->failed = true;
+	env_logf(s->env, ENV_ERR,
+		 "store: FAILED: %s (%s): this store serves nothing until it is looked at", why,
+		 strerror(-res));
+	store_turn(s);
+}
+
+void store_space_back(struct store *s)
+{
+	if (!s->refused_log && !s->refused_pages)
+		return;
+	s->refused_log = s->refused_pages = false;
+	s->space_due = true;
+	store_turn(s);
+}
+
+/* ---- idleness ---- */
+
+static void idle_fired(struct env_timer *t)
+{
+	struct store *s = CONTAINER_OF(t, struct store, idle_timer);
+	uint64_t now = s->env->now_ns(s->env);
+
+	if (s->closing || s->failed)
+		return;
+	if (now < s->active_ns + IDLE_NS) {
+		s->env->timer_arm(s->env, t, s->active_ns + IDLE_NS);
+		return;
+	}
+	s->idle = true;
+	store_turn(s);
+}
+
+void store_activity(struct store *s)
+{
+	s->idle = false;
+	s->active_ns = s->env->now_ns(s->env);
+	if (s->idle_timer.armed || s->closing)
+		return;
+	s->idle_timer.fn = idle_fired;
+	s->env->timer_arm(s->env, &s->idle_timer, s->active_ns + IDLE_NS);
+}
+
+/* ---- open, close ---- */
+
+struct store *store_open(const struct store_config *cfg, struct arena *a,
+			 void (*done)(void *arg, int res, const char *why,
+				      const struct store_opened *found),
+			 void *arg)
+{
+	struct store *s = arena_alloc(a, sizeof(*s), ARENA_ALIGN);
+	uint64_t disk_bytes = cfg->disk->size_bytes;
+
+	*s = (struct store){.env = cfg->env, .disk = cfg->disk, .bufs = cfg->bufs};
+	s->turn.fn = turn;
+	list_init(&s->released);
+	list_init(&s->failed_ops);
+	list_init(&s->failed_epochs);
+	list_init(&s->fetches_done);
+	init_chains(s, a, cfg->chains_max);
+	log_init(s, a, ring_n_for(disk_bytes));
+	index_init(&s->index, index_n_for(disk_bytes), a);
+	pages_init(&s->pages, pages_n_for(disk_bytes), a);
+	read_init(s, a);
+	destage_init(s, a);
+	ckpt_init(s, a);
+	super_init(s, a);
+	recovery_start(s, a, &cfg->incarnation, done, arg);
+	return s;
+}
+
+void store_close(struct store *s, void (*done)(void *arg), void *arg)
+{
+	CHECK(!s->closing);
+	s->closing = true;
+	s->closed = done;
+	s->closed_arg = arg;
+	if (!s->opened)
+		s->opened = s->failed = true; /* a store that did not open only gives back memory */
+	store_turn(s);
+}
+
+static void cluster_written(struct super_wait *w, int res)
+{
+	struct store *s = CONTAINER_OF(w, struct store, cluster_wait);
+
+	s->cluster_done(s->cluster_arg, res);
+}
+
+void store_set_cluster(struct store *s, const struct id128 *cluster,
+		       void (*done)(void *arg, int res), void *arg)
+{
+	CHECK(!id128_is_none(cluster));
+	s->cluster_done = done;
+	s->cluster_arg = arg;
+	if (s->failed || !id128_is_none(&s->super.cluster)) {
+		s->cluster_res = s->failed				     ? -EIO
+				 : id128_eq(&s->super.cluster, cluster) ? 0
+									     : -EEXIST;
+		s->cluster_due = true;
+		store_turn(s);
+		return;
+	}
+	s->super.cluster = *cluster;
+	s->cluster_wait.done = cluster_written;
+	super_write(s, &s->cluster_wait);
+}
+
+void store_on_space(struct store *s, void (*space)(void *arg), void *arg)
+{
+	s->space = space;
+	s->space_arg = arg;
+}
+
+void store_stats(const struct store *s, struct store_stats *ret)
+{
+	*ret = s->stats;
+	ret->bytes_total = (uint64_t)s->pages.n * PAGE_BYTES;
+	ret->bytes_free = (uint64_t)s->pages.free_n * PAGE_BYTES;
+	ret->log_bytes = (uint64_t)s->log.blocks * BLOCK_BYTES;
+	ret->log_used_bytes = (uint64_t)s->log.used * BLOCK_BYTES;
+	ret->failed = s->failed;
+}
+
+/* ---- check ---- */
+
+static void check_chain(const struct store *s, const struct chain *c)
+{
+	uint32_t n = 0, crcs = 0;
+	uint64_t lsn = 0, seq = 0;
+
+	CHECK(c->known_durable <= c->committed);
+	CHECK(c->committed <= c->durable);
+	CHECK(c->durable <= c->appended);
+	for (uint32_t at = c->fifo.first; at != INDEX_NONE; at = s->index.v[at].next) {
+		const struct index_entry *e = &s->index.v[at];
+
+		CHECK(e->seq >= seq);
+		CHECK(e->seq <= c->committed);
+		CHECK(s->log.ring[e->ring].lsn >= lsn);
+		seq = e->seq;
+		lsn = s->log.ring[e->ring].lsn;
+	}
+	for (uint64_t q = c->committed + 1; q <= c->appended; q++) {
+		const struct store_op *op = chain_op(c, q);
+
+		CHECK(op != NULL);
+		CHECK(op->rec.seq == q);
+		CHECK(op->durable == (q <= c->durable));
+		CHECK(op->durable || op->lsn == 0 || op->lsn >= lsn);
+		n++;
+		crcs += op->rec.crcs_n;
+	}
+	CHECK(n == c->pend_n);
+	CHECK(crcs == c->pend_crcs);
+}
+
+static void check_log(const struct store *s)
+{
+	const struct log *l = &s->log;
+	uint64_t live = 0, cost = 0, pending = 0;
+	uint32_t used = 0;
+
+	for (uint32_t i = 0; i < l->count; i++) {
+		const struct log_ref *ref = &l->ring[(l->first + i) % l->ring_n];
+
+		live += ref->live;
+		used += ref->blocks;
+		cost += ref->cost;
+		CHECK(i >= l->live_at || ref->live == 0);
+	}
+	CHECK(used == l->used);
+	CHECK(l->used <= l->blocks);
+	LIST_FOR_EACH (it, &l->queue) {
+		const struct store_op *op = CONTAINER_OF(it, struct store_op, link);
+
+		cost += op_cost(&op->rec, op->priv & OP_PRIV_ZERO);
+		pending++;
+	}
+	CHECK(pending == l->queue_n);
+	CHECK(cost == s->cost);
+	CHECK(s->cost <= s->index.entries_n);
+	for (uint32_t i = 0; i < s->chains_n; i++)
+		live -= s->chains[i].pend_n;
+	CHECK(live + pending == s->index.used);
+}
+
+void store_check(const struct store *s)
+{
+	if (!s->opened || s->failed)
+		return;
+	for (uint32_t i = 0; i < s->chains_n; i++)
+		check_chain(s, &s->chains[i]);
+	check_log(s);
+	index_check(&s->index);
+	pages_check(&s->pages);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
+#include <errno.h>
+
+#include "store/internal.h"
+
+/* Copies 1 and 2, flush, copies 3 and 4, flush: at any moment two equal copies of one generation are
+ * on the disk, and open takes the newest generation that has two. */
+
+enum { STEP_FIRST, STEP_FLUSH_FIRST, STEP_SECOND, STEP_FLUSH_SECOND, STEP_END };
+
+static void step(struct store *s);
+
+static void step_done(struct disk_io *io, int res)
+{
+	/* env_priv is env's; the writer is found through the io it embeds. */
+	struct super_writer *w = io->op == DISK_WRITE && io->offset_bytes / SUPER_STRIDE_BYTES % 2
+					 ? CONTAINER_OF(io, struct super_writer, io[1])
+					 : CONTAINER_OF(io, struct super_writer, io[0]);
+	struct store *s = CONTAINER_OF(w, struct store, sw);
+
+	s->ios--;
+	if (res)
+		store_fail(s, "superblock: write failed", res);
+	if (--w->ios == 0)
+		step(s);
+}
+
+static void write_pair(struct store *s, unsigned first)
+{
+	struct super_writer *w = &s->sw;
+
+	w->ios = 2;
+	for (unsigned i = 0; i < 2; i++) {
+		w->io[i] = (struct disk_io){.op = DISK_WRITE,
+					    .offset_bytes = super_offset_bytes(first + i),
+					    .len_bytes = BLOCK_BYTES,
+					    .data = w->block,
+					    .done = step_done};
+		store_submit(s, &w->io[i]);
+	}
+}
+
+static void flush(struct store *s)
+{
+	struct super_writer *w = &s->sw;
+
+	w->ios = 1;
+	w->io[0] = (struct disk_io){.op = DISK_FLUSH, .done = step_done};
+	store_submit(s, &w->io[0]);
+}
+
+static void start(struct store *s)
+{
+	struct super_writer *w = &s->sw;
+	struct list *it;
+
+	w->busy = true;
+	while ((it = list_pop(&w->waiting)))
+		list_add_tail(&w->running, it);
+	s->super.generation++;
+	super_seal(&s->super);
+	*w->block = s->super;
+	w->step = STEP_FIRST;
+	step(s);
+}
+
+static void finish(struct store *s)
+{
+	struct super_writer *w = &s->sw;
+	struct list told, *it;
+
+	list_init(&told);
+	while ((it = list_pop(&w->running)))
+		list_add_tail(&told, it);
+	w->busy = false;
+	while ((it = list_pop(&told))) {
+		struct super_wait *wait = CONTAINER_OF(it, struct super_wait, link);
+
+		wait->done(wait, s->failed ? -EIO : 0);
+	}
+	if (!list_empty(&w->waiting) && !w->busy)
+		start(s);
+	store_turn(s);
+}
+
+static void step(struct store *s)
+{
+	struct super_writer *w = &s->sw;
+
+	if (s->failed)
+		w->step = STEP_END;
+	switch (w->step++) {
+	case STEP_FIRST:
+		write_pair(s, 0);
+		break;
+	case STEP_SECOND:
+		write_pair(s, 2);
+		break;
+	case STEP_FLUSH_FIRST:
+	case STEP_FLUSH_SECOND:
+		flush(s);
+		break;
+	default:
+		finish(s);
+	}
+}
+
+void super_write(struct store *s, struct super_wait *wait)
+{
+	list_add_tail(&s->sw.waiting, &wait->link);
+	if (!s->sw.busy)
+		start(s);
+}
+
+void super_init(struct store *s, struct arena *a)
+{
+	s->sw.block = arena_alloc(a, BLOCK_BYTES, BLOCK_BYTES);
+	list_init(&s->sw.waiting);
+	list_init(&s->sw.running);
+}
