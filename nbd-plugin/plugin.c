@@ -149,7 +149,7 @@ static struct shared *shared_open(const char *name)
 	snprintf(s->name, sizeof(s->name), "%s", name);
 	res = chainblk_open(&opt, &s->vol, err);
 	if (res < 0) {
-		nbdkit_error("volume '%s': %s", name, err);
+		nbdkit_error("%s", err);
 		nbdkit_set_error(-res);
 		free(s);
 		return NULL;
