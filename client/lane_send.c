@@ -139,10 +139,11 @@ static void plan_control(struct lane *l)
 {
 	struct part *ctl = &l->ctl;
 	bool closing = l->client->lanes_closing && l->session > 0 && !l->closed;
+	bool idle = lane_writes_idle(l) && !l->fencing; /* reads wait for the end of fencing */
 
 	if (ctl->state != PART_FREE)
 		return;
-	if (!l->open && (closing || !lane_writes_idle(l)))
+	if (!l->open && (closing || !idle))
 		*ctl = (struct part){.kind = REQ_SESSION, .session = l->session + 1};
 	else if (closing && lane_writes_idle(l))
 		*ctl = (struct part){.kind = REQ_CLOSE, .session = l->session};
@@ -163,7 +164,8 @@ static void pump_control(struct lane *l, uint64_t now)
 		ctl->state = PART_RESEND;
 	if (ctl->state != PART_WAIT && ctl->state != PART_RESEND)
 		return;
-	if (ctl->kind == REQ_SESSION && lane_writes_idle(l) && !l->client->lanes_closing)
+	if (ctl->kind == REQ_SESSION && lane_writes_idle(l) && !l->fencing &&
+	    !l->client->lanes_closing)
 		return; /* those who wanted it are gone: kept for the next one */
 	/* Many sessions in a row used up the row of numbers. To bury the dead now is as good as
 	 * after the commit: the raised low rides in the SESSION that fences them. */

@@ -256,6 +256,34 @@ static void test_lane_deadline_ends_the_request_at_once_and_fences_the_lane(void
 	fake_cluster_fini(k);
 }
 
+static void test_lane_fence_ends_although_the_late_answer_came_before_the_session(void **state)
+{
+	struct fake_cluster *k = cluster_open(1);
+	struct fake_req *late = fake_req(k, CLIENT_WRITE, 0, 4096, 'a'), *read;
+
+	(void)state;
+	assert_int_equal(run(k, CLIENT_WRITE, 4096, 4096, 'x'), 0);
+	(void)fake_trace(k);
+	k->hold_commits = true;
+	late->r.deadline_ns = k->net->now_ns + 50 * MS;
+	fake_submit(late);
+	k->peers[1].refuse = true; /* no way to the head for a session */
+	fake_cut(k, 1);
+	fake_pass(k, 100 * MS);
+	assert_int_equal(result(late), -ETIMEDOUT);
+	k->hold_commits = false;
+	fake_settle(k); /* the tail answers what nobody waits for any more */
+	read = fake_req(k, CLIENT_READ, 0, 4096, 0);
+	k->peers[1].refuse = false;
+	fake_submit(read);
+	fake_pass(k, 1000 * MS);
+	assert_int_equal(result(read), 0);
+	assert_true(filled(read->r.data->data, 'a', 4096));
+	fake_req_free(late);
+	fake_req_free(read);
+	fake_cluster_fini(k);
+}
+
 static void test_lane_request_that_was_only_ever_busy_dies_without_a_fence(void **state)
 {
 	struct fake_cluster *k = cluster_open(1);
@@ -370,6 +398,8 @@ int main(void)
 		cmocka_unit_test(test_lane_outstanding_requests_stay_within_their_row_of_numbers),
 		cmocka_unit_test(test_lane_keeps_to_the_window_the_head_names),
 		cmocka_unit_test(test_lane_deadline_ends_the_request_at_once_and_fences_the_lane),
+		cmocka_unit_test(
+			test_lane_fence_ends_although_the_late_answer_came_before_the_session),
 		cmocka_unit_test(test_lane_request_that_was_only_ever_busy_dies_without_a_fence),
 		cmocka_unit_test(test_lane_takes_a_session_to_the_head_of_a_new_record),
 		cmocka_unit_test(test_lane_takes_an_overdue_answer_for_lost),
