@@ -189,9 +189,9 @@ void ctrl_register(struct ctrl_state *s, const struct wire_register *r, struct c
 	if (!id128_eq(&m->incarnation, &r->incarnation) &&
 	    !id128_eq(&m->incarnation, &r->previous)) {
 		ctrl_refuse(a, -ESTALE,
-			    "server %s: rolled-back or cloned disk: its store was last started as "
-			    "another incarnation than the one registered: do not use it, format "
-			    "it anew",
+			    "server %s: rolled-back or cloned disk, or one started in vain while "
+			    "cfgsvc was away: its last incarnation is not the registered one: use "
+			    "the right disk",
 			    r->name);
 		return;
 	}

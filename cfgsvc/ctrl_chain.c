@@ -8,6 +8,7 @@
 /* One member as the chain's record, the server list and its reports show it. */
 struct member {
 	const char *name;
+	uint32_t server;
 	bool connected; /* and heard of recently */
 	bool restarted; /* its incarnation is not the record's any more */
 	uint64_t silent_s;
@@ -26,6 +27,7 @@ static struct member member_of(const struct ctrl_state *s, const struct ctrl_liv
 	srv = &s->map.servers[at];
 	l = &live->servers[at];
 	m.name = srv->name;
+	m.server = srv->id;
 	m.restarted = !id128_eq(&srv->incarnation, &c->in[i].incarnation);
 	m.connected = l->connected && live->now_ns - l->seen_ns < CTRL_SILENT_NS;
 	m.silent_s = l->seen_ns == 0 ? UINT64_MAX
@@ -46,8 +48,15 @@ static struct members members_of(const struct ctrl_state *s, const struct ctrl_l
 {
 	struct members all = {.n = c->in_n};
 
-	for (uint32_t i = 0; i < c->in_n; i++)
-		all.m[i] = member_of(s, live, c, i);
+	/* In order of server, not of the chain: equal reasons read equal in every chain. */
+	for (uint32_t i = 0; i < c->in_n; i++) {
+		struct member m = member_of(s, live, c, i);
+		uint32_t k = i;
+
+		for (; k > 0 && all.m[k - 1].server > m.server; k--)
+			all.m[k] = all.m[k - 1];
+		all.m[k] = m;
+	}
 	return all;
 }
 

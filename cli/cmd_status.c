@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/cli.h"
 
@@ -46,6 +47,20 @@ static void age_text(const struct status_server *s, char out[SIZE_TEXT_BYTES])
 			 (unsigned)(MIN(s->silent_ms / 3600000, 999999u)));
 }
 
+/* Index of the server with the @rank-th name. */
+static uint32_t by_name(const struct cluster *cl, uint32_t rank)
+{
+	for (uint32_t i = 0; i < cl->map.hdr.servers_n; i++) {
+		uint32_t before = 0;
+
+		for (uint32_t k = 0; k < cl->map.hdr.servers_n; k++)
+			before += strcmp(cl->map.servers[k].name, cl->map.servers[i].name) < 0;
+		if (before == rank)
+			return i;
+	}
+	return rank;
+}
+
 void status_print_servers(const struct cluster *cl)
 {
 	static const char *const heads[] = {"SERVER", "STATE", "USED",       "TOTAL",   "HEAD",
@@ -54,8 +69,8 @@ void status_print_servers(const struct cluster *cl)
 
 	table_begin(&t, heads);
 	for (uint32_t i = 0; i < cl->map.hdr.servers_n; i++) {
-		const struct map_server *m = &cl->map.servers[i];
-		const struct status_server *s = &cl->servers[i];
+		const struct map_server *m = &cl->map.servers[by_name(cl, i)];
+		const struct status_server *s = &cl->servers[by_name(cl, i)];
 		struct places p = places_of(&cl->map, m->id);
 		char used[SIZE_TEXT_BYTES], total[SIZE_TEXT_BYTES], age[SIZE_TEXT_BYTES];
 
@@ -111,7 +126,7 @@ json_t *status_servers_json(const struct cluster *cl)
 	json_t *list = json_array();
 
 	for (uint32_t i = 0; i < cl->map.hdr.servers_n; i++)
-		json_array_append_new(list, server_json(cl, i));
+		json_array_append_new(list, server_json(cl, by_name(cl, i)));
 	return list;
 }
 
@@ -142,6 +157,28 @@ static uint32_t chains_up(const struct cluster *cl)
 	return up;
 }
 
+/* The reason of chain @first, once, behind all chains that share it: "chains 1-7, 9". */
+static void print_down(const struct cluster *cl, uint32_t first)
+{
+	const char *reason = cl->chains[first].reason, *sep = "  chain ";
+
+	for (uint32_t i = first; i < cl->map.hdr.chains_n; i++) {
+		uint32_t end = i;
+
+		if (strcmp(cl->chains[i].reason, reason) != 0)
+			continue;
+		while (end + 1 < cl->map.hdr.chains_n &&
+		       strcmp(cl->chains[end + 1].reason, reason) == 0)
+			end++;
+		printf("%s%u", sep, cl->map.chains[i].id);
+		if (end > i)
+			printf("-%u", cl->map.chains[end].id);
+		sep = ", ";
+		i = end;
+	}
+	printf(": %s\n", reason);
+}
+
 static void print_chains(const struct cluster *cl)
 {
 	uint32_t n = cl->map.hdr.chains_n, up = chains_up(cl);
@@ -157,14 +194,12 @@ static void print_chains(const struct cluster *cl)
 	printf("Chains: %u of %u members, %u up, %u not:\n", n, cl->map.chains[0].target_n, up,
 	       n - up);
 	for (uint32_t i = 0; i < n; i++) {
-		const struct map_chain *c = &cl->map.chains[i];
-		char members[256];
+		uint32_t first = 0;
 
-		if (cl->chains[i].up)
-			continue;
-		chain_members_text(&cl->map, c, members, sizeof(members));
-		printf("  chain %u (%s, epoch %llu): %s\n", c->id, members,
-		       (unsigned long long)c->epoch, cl->chains[i].reason);
+		while (strcmp(cl->chains[first].reason, cl->chains[i].reason) != 0)
+			first++;
+		if (!cl->chains[i].up && first == i)
+			print_down(cl, i);
 	}
 }
 

@@ -411,7 +411,7 @@ static void test_chains_form_again_when_all_restarted_and_all_logs_end_alike(voi
 				     &st.map.servers[server - 1].incarnation));
 	}
 	assert_int_equal(ctrl_reform(&st, &live), 0);
-	assert_string_equal(reason(2), "s2 has not taken up epoch 2 yet: wait a moment");
+	assert_string_equal(reason(2), "s1 has not taken up epoch 2 yet: wait a moment");
 }
 
 static void test_a_chain_nobody_has_seen_ends_at_zero_and_forms_again(void **state)
