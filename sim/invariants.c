@@ -452,6 +452,19 @@ bool invariants_chain_can_serve(struct invariants *inv, uint32_t chain)
 	return rec != NULL;
 }
 
+bool invariants_chain_serves(struct invariants *inv, uint32_t chain)
+{
+	const struct map_chain *rec = chain_map_chain(&inv->map, chain);
+
+	for (uint32_t i = 0; rec && i < rec->in_n; i++) {
+		const struct inv_log *log = member_log(inv, rec, i);
+
+		if (!log || !log->viewed || log->view.epoch != rec->epoch || log->view.position < 0)
+			return false;
+	}
+	return rec != NULL;
+}
+
 /* ---- for a person ---- */
 
 void invariants_dump(struct invariants *inv)

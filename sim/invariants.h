@@ -69,8 +69,9 @@ void invariants_node_unusable(struct invariants *inv, struct actor_node *a, int 
 void invariants_op_done(struct invariants *inv, const struct workload_op *op, int status);
 /* Slow checks of every live daemon: between phases. */
 void invariants_deep(struct invariants *inv);
-/* All members of @chain that must be there are up, and their logs end at the same seq or they never
- * stopped: it can serve. */
+/* The logs of all members of @chain end at the same seq: once all of them restarted it can serve. */
 bool invariants_chain_can_serve(struct invariants *inv, uint32_t chain);
+/* Every member acts in the newest configuration. */
+bool invariants_chain_serves(struct invariants *inv, uint32_t chain);
 
 #endif
