@@ -116,7 +116,7 @@ static const char *super_wrong(const struct disk_super *sb)
 		return "superblock: checkpoint out of bounds";
 	if (sb->replay_block >= sb->log_bytes / BLOCK_BYTES)
 		return "superblock: start of replay out of bounds";
-	if (sb->reserved || !all_zero(sb->zero, sizeof(sb->zero)) || id128_is_none(&sb->disk))
+	if (sb->registered > 1 || !all_zero(sb->zero, sizeof(sb->zero)) || id128_is_none(&sb->disk))
 		return "superblock: reserved bytes are set or the disk id is none";
 	return NULL;
 }

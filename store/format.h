@@ -30,6 +30,7 @@
 #define SUPER_MAGIC 0x315250534b4c4243ull /* "CBLKSPR1" */
 #define SUPER_COPIES 4u
 #define SUPER_STRIDE_BYTES (16u << 10)
+#define SUPER_DOUBTFUL_MAX 8u
 #define SUPER_REGION_BYTES (SUPER_COPIES * SUPER_STRIDE_BYTES)
 
 struct disk_super {
@@ -39,7 +40,7 @@ struct disk_super {
 	struct id128 disk;         /* store uuid */
 	struct id128 cluster;      /* none until the store joined one */
 	struct id128 incarnation;  /* of the latest start */
-	struct id128 previous;     /* of the start before it */
+	struct id128 previous;     /* latest that was registered before it */
 	uint64_t generation;       /* grows with every write of the superblock */
 	uint64_t secret;           /* seed of header CRCs */
 	uint64_t start;            /* how often the store was opened */
@@ -58,14 +59,17 @@ struct disk_super {
 	uint64_t prev_lsn;         /* of the batch before that place ... */
 	uint64_t prev_start;       /* ... its start number ... */
 	uint32_t prev_crc;         /* ... and its header CRC */
-	uint32_t reserved;
-	uint8_t zero[BLOCK_BYTES - 216];
+	uint32_t registered;       /* 1: the configuration service knows .incarnation */
+	/* Starts between .previous and .incarnation of which it may know or not, newest first: a start
+	 * that ended before its registration was noted. */
+	struct id128 doubtful[SUPER_DOUBTFUL_MAX];
+	uint8_t zero[BLOCK_BYTES - 216 - 16 * SUPER_DOUBTFUL_MAX];
 };
 static_assert(sizeof(struct disk_super) == BLOCK_BYTES, "disk format");
 static_assert(offsetof(struct disk_super, generation) == 80, "disk format");
 static_assert(offsetof(struct disk_super, chains_max) == 160, "disk format");
 static_assert(offsetof(struct disk_super, prev_crc) == 208, "disk format");
-static_assert(offsetof(struct disk_super, zero) == 216, "disk format");
+static_assert(offsetof(struct disk_super, doubtful) == 216, "disk format");
 
 /* ---- device log ---- */
 

@@ -214,7 +214,7 @@ struct store {
 	bool cluster_due;
 	void (*cluster_done)(void *arg, int res);
 	void *cluster_arg;
-	struct super_wait cluster_wait, ckpt_wait, open_wait;
+	struct super_wait cluster_wait, ckpt_wait, open_wait, registered_wait;
 	struct store_stats stats;
 	uint32_t ios;
 	struct recovery *recovery;

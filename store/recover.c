@@ -28,6 +28,7 @@ static void end(struct recovery *r, int res)
 				     .bytes_total = (uint64_t)s->pages.n * PAGE_BYTES,
 				     .bytes_free = (uint64_t)s->pages.free_n * PAGE_BYTES};
 
+	memcpy(found.doubtful, s->super.doubtful, sizeof(found.doubtful));
 	s->recovery = NULL;
 	s->opened = res == 0;
 	r->done(r->arg, res, res ? r->why : "", &found);
@@ -358,6 +359,8 @@ static int replay(struct recovery *r, bool *ret_wait)
 	return replay_finish(r);
 }
 
+static_assert(SUPER_DOUBTFUL_MAX == STORE_DOUBTFUL_MAX, "handed over as they are");
+
 /* ---- WRITE ---- */
 
 static void opened(struct super_wait *w, int res)
@@ -370,6 +373,23 @@ static void opened(struct super_wait *w, int res)
 	end(r, res);
 }
 
+/* C7. Which earlier start the configuration service knows is only certain when it was noted. All that
+ * came later are kept as well; should there be too many, the oldest is forgotten, and a service that
+ * knows just that one will refuse the disk: safe, and a matter of starts that all died early. */
+static void take_incarnation(struct disk_super *sb, const struct id128 *incarnation)
+{
+	if (sb->registered) {
+		sb->previous = sb->incarnation;
+		memset(sb->doubtful, 0, sizeof(sb->doubtful));
+	} else if (!id128_is_none(&sb->incarnation)) {
+		memmove(&sb->doubtful[1], &sb->doubtful[0],
+			sizeof(sb->doubtful) - sizeof(sb->doubtful[0]));
+		sb->doubtful[0] = sb->incarnation;
+	}
+	sb->registered = 0;
+	sb->incarnation = *incarnation;
+}
+
 static void write_super(struct recovery *r)
 {
 	struct store *s = r->s;
@@ -377,8 +397,7 @@ static void write_super(struct recovery *r)
 
 	l->durable = l->stable = l->lsn;
 	log_settle(s);
-	s->super.previous = s->super.incarnation;
-	s->super.incarnation = r->incarnation;
+	take_incarnation(&s->super, &r->incarnation);
 	s->super.generation = MAX(s->super.generation, r->newest);
 	s->super.start = MAX(s->super.start, l->start) + 1;
 	s->open_wait.done = opened;

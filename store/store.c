@@ -289,6 +289,22 @@ void store_set_cluster(struct store *s, const struct id128 *cluster,
 	super_write(s, &s->cluster_wait);
 }
 
+static void registered_written(struct super_wait *w, int res)
+{
+	(void)w;
+	(void)res; /* not noted: one more start in doubt */
+}
+
+void store_registered(struct store *s)
+{
+	if (s->failed || s->closing || s->super.registered)
+		return;
+	s->super.registered = 1;
+	memset(s->super.doubtful, 0, sizeof(s->super.doubtful));
+	s->registered_wait.done = registered_written;
+	super_write(s, &s->registered_wait);
+}
+
 void store_on_space(struct store *s, void (*space)(void *arg), void *arg)
 {
 	s->space = space;

@@ -62,9 +62,12 @@ struct store_config {
 	struct id128 incarnation;  /* of this start; written as (previous, new) before open completes (C7) */
 };
 
+#define STORE_DOUBTFUL_MAX 8u
 struct store_opened { /* what open found */
 	struct id128 disk, cluster; /* cluster: none until store_set_cluster() */
-	struct id128 previous;      /* incarnation before this one */
+	struct id128 previous;      /* latest incarnation known to have been registered (C7) */
+	/* Later starts that ended before store_registered() was durable, newest first; none: no more. */
+	struct id128 doubtful[STORE_DOUBTFUL_MAX];
 	uint64_t bytes_total, bytes_free;
 };
 
@@ -83,6 +86,8 @@ void store_close(struct store *s, void (*done)(void *arg), void *arg);
 /* Durable; only while none is set (-EEXIST if another is). done(arg, res). */
 void store_set_cluster(struct store *s, const struct id128 *cluster,
 		       void (*done)(void *arg, int res), void *arg);
+/* The configuration service has taken this start's incarnation; noted in its own time. */
+void store_registered(struct store *s);
 
 /* ---- chains ---- */
 

@@ -133,6 +133,19 @@ void fake_disk_init(struct fake_disk *d, struct fake_env *fe, uint64_t size_byte
 	list_add_tail(&fe->disks, &d->link);
 }
 
+void fake_disk_reset(struct fake_disk *d, struct fake_env *fe)
+{
+	uint64_t size = d->disk.size_bytes;
+
+	memset(d->seen, 0, size);
+	memset(d->durable, 0, size);
+	memset(d->dirty, 0, size / SECTOR_BYTES / 8 + 1);
+	d->dirty_n = d->queue_n = 0;
+	list_init(&d->queue);
+	d->fe = fe;
+	list_add_tail(&fe->disks, &d->link);
+}
+
 void fake_disk_fini(struct fake_disk *d)
 {
 	list_del(&d->link);

@@ -57,6 +57,8 @@ void fake_env_crash(struct fake_env *fe);
 void *fake_memory(size_t len_bytes);
 
 void fake_disk_init(struct fake_disk *d, struct fake_env *fe, uint64_t size_bytes);
+/* All zero and idle again, under @fe (initialised anew). */
+void fake_disk_reset(struct fake_disk *d, struct fake_env *fe);
 void fake_disk_fini(struct fake_disk *d);
 /* Power cut: K2. @keep_permille of the sectors that may go either way survive. */
 void fake_disk_crash(struct fake_disk *d, uint32_t keep_permille);

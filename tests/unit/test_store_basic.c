@@ -153,10 +153,11 @@ static void test_store_closes_and_opens_again(void **state)
 {
 	struct rig *r = rig_new(*state, 7);
 	struct rig_op *op;
-	struct id128 first;
+	struct id128 first, second;
 
 	rig_open(r);
 	first = r->incarnation;
+	store_registered(r->s);
 	rig_chain(r, 1);
 	op = rig_write(r, 1, 3, 1000, 24);
 	rig_wait(r, &op->is_done);
@@ -164,7 +165,14 @@ static void test_store_closes_and_opens_again(void **state)
 	rig_close(r);
 	assert_int_equal(rig_open(r), 0);
 	assert_true(id128_eq(&r->found.previous, &first));
+	assert_true(id128_is_none(&r->found.doubtful[0]));
 	rig_expect(r, 1, 3, 1000, 24, false, op);
+	second = r->incarnation;
+	rig_crash(r, 500); /* before the service was asked */
+	assert_int_equal(rig_open(r), 0);
+	assert_true(id128_eq(&r->found.previous, &first));
+	assert_true(id128_eq(&r->found.doubtful[0], &second));
+	assert_true(id128_is_none(&r->found.doubtful[1]));
 	rig_free(r);
 }
 
