@@ -111,7 +111,7 @@ static void send_register(struct node *n)
 	memcpy(reg->name, n->cfg.name, sizeof(reg->name));
 	memcpy(reg->addrs, n->cfg.addrs, sizeof(reg->addrs));
 	reg->disk = n->disk_id;
-	reg->previous = n->previous;
+	reg->previous = n->earlier[n->earlier_at];
 	reg->incarnation = n->incarnation;
 	reg->bytes_total = st.bytes_total;
 	reg->bytes_free = st.bytes_free;
@@ -217,9 +217,18 @@ static void on_registered(struct node *n, const struct frame *f)
 	n->cfglink.state = CFG_UP;
 	n->cfglink.failures = 0;
 	n->registered = true;
+	store_registered(n->store);
 	n->cfglink.report_ns = n->env->now_ns(n->env) + REPORT_NS;
 	ask_map(n);
 	node_ready(n, 0, NULL);
+}
+
+/* Refusals of a registration that will be the same the next time. Others mean later, or that our
+ * bytes were damaged on the way. */
+static bool is_final(int code)
+{
+	return code == -ESTALE || code == -EEXIST || code == -EINVAL || code == -EPERM ||
+	       code == -ENOSPC;
 }
 
 static void on_error(struct node *n, const struct frame *f)
@@ -228,10 +237,9 @@ static void on_error(struct node *n, const struct frame *f)
 	bool registering = n->cfglink.state == CFG_REGISTERING;
 
 	env_logf(n->env, ENV_ERR, "chaind %s: cfgsvc says: %s", n->cfg.name, e->text);
-	/* -EAGAIN means later, the other two that our bytes were damaged on the way; all else will be
-	 * the same the next time. */
-	if (registering && e->code != -EAGAIN && e->code != -EBADMSG && e->code != -EPROTO &&
-	    !n->registered)
+	if (registering && !n->registered && e->code == -ESTALE && n->earlier_at + 1 < n->earlier_n)
+		n->earlier_at++; /* it knows us by an earlier start */
+	else if (registering && !n->registered && is_final(e->code))
 		node_ready(n, e->code, e->text);
 	drop(n, true);
 }

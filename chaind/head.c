@@ -378,8 +378,13 @@ void head_request(struct session *s, struct frame *f)
 		rc = -EAGAIN;
 	if (rc == 0)
 		rc = head_check(r, f);
-	if (rc == 0 && payload_is_damaged(f))
-		rc = -EBADMSG;
+	if (rc == 0 && payload_is_damaged(f)) {
+		/* On the way here most likely: sent again it will be whole. */
+		env_logf(n->env, ENV_WARN,
+			 "chain %u: a client's block does not match its checksum; asked again",
+			 r->chain);
+		rc = -EAGAIN;
+	}
 	if (rc == -EEXIST)
 		return;
 	if (rc < 0)

@@ -351,7 +351,10 @@ static void on_opened(void *arg, int res, const char *why, const struct store_op
 	}
 	n->cluster = found->cluster;
 	n->disk_id = found->disk;
-	n->previous = found->previous;
+	for (unsigned i = 0; i < STORE_DOUBTFUL_MAX; i++)
+		if (!id128_is_none(&found->doubtful[i]))
+			n->earlier[n->earlier_n++] = found->doubtful[i];
+	n->earlier[n->earlier_n++] = found->previous;
 	for (unsigned i = 0; i < store_chains_n(n->store); i++) {
 		struct store_chain_info info;
 

@@ -143,7 +143,10 @@ struct node {
 	struct env *env;
 	struct env_disk *disk;
 	struct arena *arena;
-	struct id128 incarnation, cluster, previous, disk_id;
+	struct id128 incarnation, cluster, disk_id;
+	/* C7: what cfgsvc may know us as, newest first; which one it is shows when it takes us. */
+	struct id128 earlier[STORE_DOUBTFUL_MAX + 1];
+	unsigned earlier_n, earlier_at;
 	uint32_t server_id;
 	struct store *store;
 	bool store_open, registered, stopping, closed, failed;

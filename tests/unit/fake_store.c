@@ -13,7 +13,7 @@ struct store {
 	struct env *env;
 	struct buf_pool *bufs;
 	struct env_task task;
-	bool opened, known_chain;
+	bool opened, known_chain, registered;
 	uint64_t epoch, history, appended, durable, committed;
 	void (*opened_fn)(void *arg, int res, const char *why, const struct store_opened *found);
 	void *opened_arg;
@@ -129,6 +129,7 @@ static void make_durable(uint64_t seq)
 static void on_task(struct env_task *t)
 {
 	const struct store_opened found = {.disk = {{0xd1}},
+					   .doubtful = {{{0xe2}}, {{0xe1}}},
 					   .previous = {{0xee}},
 					   .cluster = {{0xcc}},
 					   .bytes_total = 1ull << 30,
@@ -253,6 +254,16 @@ void store_set_cluster(struct store *s, const struct id128 *cluster,
 	s->cluster_fn = done;
 	s->cluster_arg = arg;
 	later();
+}
+
+void store_registered(struct store *s)
+{
+	s->registered = true;
+}
+
+bool fake_store_registered(void)
+{
+	return the.registered;
 }
 
 int store_chain_add(struct store *s, uint32_t chain)

@@ -96,18 +96,37 @@ static struct env_conn *conn_new(bool ours)
 	return c;
 }
 
+static void forget(struct env_conn *c)
+{
+	for (unsigned i = 0; i < c->sent_n; i++)
+		frame_put(c->sent[i]);
+	c->sent_n = 0;
+}
+
+static void drop_conn(enum who w)
+{
+	if (!conns[w])
+		return;
+	forget(conns[w]);
+	free(conns[w]);
+	conns[w] = NULL;
+}
+
 static struct env_conn *do_connect(struct env *e, const char *addr, const struct conn_events *ev,
 				   void *owner)
 {
 	struct env_conn *c = conn_new(true);
+	enum who w;
 
 	(void)e;
 	c->ev = ev;
 	c->owner = owner;
-	if (strcmp(addr, "127.0.0.1:7400") == 0)
-		conns[CFG] = c;
-	else
-		calling = conns[SUCC] = c;
+	w = strcmp(addr, "127.0.0.1:7400") == 0 ? CFG : SUCC;
+	CHECK(!conns[w] || !conns[w]->open);
+	drop_conn(w);
+	conns[w] = c;
+	if (w == SUCC)
+		calling = c;
 	return c;
 }
 
@@ -140,13 +159,6 @@ static uint32_t send_queue_bytes(struct env *e, struct env_conn *c)
 	(void)e;
 	CHECK(c->open);
 	return 0;
-}
-
-static void forget(struct env_conn *c)
-{
-	for (unsigned i = 0; i < c->sent_n; i++)
-		frame_put(c->sent[i]);
-	c->sent_n = 0;
 }
 
 static void do_close(struct env *e, struct env_conn *c)
@@ -266,6 +278,17 @@ void lab_hear(enum who w, const char *expected)
 		forget(c);
 }
 
+struct frame *lab_take(enum who w)
+{
+	struct env_conn *c = conns[w];
+	struct frame *f = c->sent[0];
+
+	CHECK(c->sent_n > 0);
+	c->sent_n--;
+	memmove(&c->sent[0], &c->sent[1], c->sent_n * sizeof(c->sent[0]));
+	return f;
+}
+
 void lab_forget(void)
 {
 	run_tasks();
@@ -308,15 +331,6 @@ void lab_say(enum who from, struct frame *f)
 	c->ev->frame(c, c->owner, f);
 	frame_put(f);
 	run_tasks();
-}
-
-static void drop_conn(enum who w)
-{
-	if (!conns[w])
-		return;
-	forget(conns[w]);
-	free(conns[w]);
-	conns[w] = NULL;
 }
 
 void lab_cut(enum who w)
@@ -479,6 +493,8 @@ void lab_start(const struct lab_place *p)
 	place = *p;
 	init_world();
 	lab_connect(CFG);
+	if (place.not_registered)
+		return;
 	lab_hear(CFG, "REGISTER");
 	f = lab_frame(CFG, WIRE_REGISTERED, sizeof(struct wire_registered));
 	((struct wire_registered *)(void *)f->meta)->server_id = US;

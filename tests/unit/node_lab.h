@@ -20,7 +20,8 @@ enum who { CFG, PRED, SUCC, CLIENT, CLIENT2, WHO_END };
 struct lab_place {            /* where the node stands, what its disk recovers with */
 	unsigned members, at; /* chain of so many, we are number @at (0 head) */
 	uint64_t stored_epoch, known, last;
-	bool no_map; /* registered, but no map was sent */
+	bool no_map;         /* registered, but no map was sent */
+	bool not_registered; /* REGISTER waits for its answer */
 };
 
 extern struct node *lab_node;
@@ -40,6 +41,8 @@ struct frame *lab_frame(enum who from, enum wire_type type, uint32_t meta_bytes)
 void lab_say(enum who from, struct frame *f);
 /* Exactly what was sent to @w since the last time, joined by "; ". */
 void lab_hear(enum who w, const char *expected);
+/* Take the oldest frame sent to @w; the caller's to put. */
+struct frame *lab_take(enum who w);
 /* Drop what was sent to everybody. */
 void lab_forget(void);
 void lab_cut(enum who w);     /* the connection breaks */

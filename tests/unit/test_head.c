@@ -76,7 +76,7 @@ static void test_head_refuses_before_numbering(void **s)
 	q.epoch = 0;
 	q.damage = true;
 	lab_request(CLIENT, &q);
-	lab_hear(CLIENT, "REPLY 2: -74");
+	lab_hear(CLIENT, "REPLY 2: -11");
 	q.damage = false;
 	q.drop_data = true;
 	lab_request(CLIENT, &q);

@@ -316,6 +316,49 @@ static void test_node_notes_an_epoch_before_it_acts_and_refuses_an_older_one(voi
 	lab_end();
 }
 
+static uint8_t registers_as_successor_of(void)
+{
+	struct frame *f = lab_take(CFG);
+	uint8_t first;
+
+	assert_int_equal(f->hdr.type, WIRE_REGISTER);
+	first = ((struct wire_register *)(void *)f->meta)->previous.b[0];
+	frame_put(f);
+	return first;
+}
+
+static void refuse(int code)
+{
+	struct frame *f = lab_frame(CFG, WIRE_ERROR, sizeof(struct wire_error));
+
+	((struct wire_error *)(void *)f->meta)->code = code;
+	lab_say(CFG, f);
+	lab_time(3000 * MS);
+	lab_connect(CFG);
+}
+
+/* C7: starts that ended before anybody noted whether cfgsvc had heard of them. */
+static void test_node_registers_as_any_start_cfgsvc_may_know(void **s)
+{
+	struct frame *f;
+
+	(void)s;
+	lab_start(&(struct lab_place){.members = 1, .not_registered = true});
+	assert_int_equal(registers_as_successor_of(), 0xe2);
+	refuse(-EBADMSG);
+	assert_int_equal(registers_as_successor_of(), 0xe2);
+	refuse(-ESTALE);
+	assert_int_equal(registers_as_successor_of(), 0xe1);
+	refuse(-ESTALE);
+	assert_int_equal(registers_as_successor_of(), 0xee);
+	assert_false(fake_store_registered());
+	f = lab_frame(CFG, WIRE_REGISTERED, sizeof(struct wire_registered));
+	((struct wire_registered *)(void *)f->meta)->server_id = 2;
+	lab_say(CFG, f);
+	assert_true(fake_store_registered());
+	lab_end();
+}
+
 static void test_node_stop_tells_no_credit_and_waits_for_what_is_in_flight(void **s)
 {
 	(void)s;
@@ -351,6 +394,7 @@ int main(void)
 		cmocka_unit_test(test_node_hangs_up_on_who_says_nothing),
 		cmocka_unit_test(test_node_serves_on_while_cfgsvc_is_away_and_comes_back_to_it),
 		cmocka_unit_test(test_node_notes_an_epoch_before_it_acts_and_refuses_an_older_one),
+		cmocka_unit_test(test_node_registers_as_any_start_cfgsvc_may_know),
 		cmocka_unit_test(test_node_stop_tells_no_credit_and_waits_for_what_is_in_flight),
 	};
 
