@@ -45,8 +45,8 @@ static void send_open(struct client *c, struct link *l)
 
 static void on_ready(struct client *c, struct link *l)
 {
-	if (!c->cfglink.opened)
-		send_open(c, l);
+	/* Also after a reconnect: a restarted service must know that the volume is in use. */
+	send_open(c, l);
 	if (l->up)
 		ask_map(c);
 }
