@@ -19,7 +19,7 @@
 
 #define MODEL_CHAINS 3u
 #define MODEL_EXTENTS 2u
-#define MODEL_BLOCKS 128u /* of each extent are used */
+#define MODEL_BLOCKS 40u /* of each extent are used: two and a half pages */
 #define MODEL_CLIENTS 3u
 #define MODEL_OPS 20000u  /* per chain and life */
 

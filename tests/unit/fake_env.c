@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static struct fake_env *fake_of(struct env *e)
 {
@@ -94,12 +95,22 @@ void fake_env_crash(struct fake_env *fe)
 
 void *fake_memory(size_t len_bytes)
 {
-	size_t len = (len_bytes + 4095) / 4096 * 4096;
-	void *p = aligned_alloc(4096, len);
+	void *p = mmap(NULL, len_bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	CHECK(p != NULL);
-	memset(p, 0, len);
+	CHECK(p != MAP_FAILED);
 	return p;
+}
+
+void fake_memory_zero(void *p, size_t len_bytes)
+{
+	CHECK(madvise(p, len_bytes, MADV_DONTNEED) == 0);
+}
+
+void fake_memory_free(void *p, size_t len_bytes)
+{
+	if (p)
+		CHECK(munmap(p, len_bytes) == 0);
 }
 
 /* ---- disk ---- */
@@ -119,16 +130,23 @@ static void submit(struct env_disk *ed, struct disk_io *io)
 	d->queue_n++;
 }
 
+static size_t dirty_bytes(uint64_t size_bytes)
+{
+	return size_bytes / SECTOR_BYTES / 8 + 1;
+}
+
 void fake_disk_init(struct fake_disk *d, struct fake_env *fe, uint64_t size_bytes)
 {
+	uint64_t sectors = size_bytes / SECTOR_BYTES;
+
 	*d = (struct fake_disk){
 		.fe = fe,
 		.disk = {.size_bytes = size_bytes, .volatile_cache = true, .submit = submit}};
 	d->seen = fake_memory(size_bytes);
 	d->durable = fake_memory(size_bytes);
-	d->dirty = fake_memory(size_bytes / SECTOR_BYTES / 8 + 1);
-	d->dirty_list = fake_memory(size_bytes / SECTOR_BYTES * sizeof(uint32_t));
-	d->dirty_since = fake_memory(size_bytes / SECTOR_BYTES * sizeof(uint64_t));
+	d->dirty = fake_memory(dirty_bytes(size_bytes));
+	d->dirty_list = fake_memory(sectors * sizeof(uint32_t));
+	d->dirty_since = fake_memory(sectors * sizeof(uint64_t));
 	list_init(&d->queue);
 	list_add_tail(&fe->disks, &d->link);
 }
@@ -137,9 +155,9 @@ void fake_disk_reset(struct fake_disk *d, struct fake_env *fe)
 {
 	uint64_t size = d->disk.size_bytes;
 
-	memset(d->seen, 0, size);
-	memset(d->durable, 0, size);
-	memset(d->dirty, 0, size / SECTOR_BYTES / 8 + 1);
+	fake_memory_zero(d->seen, size);
+	fake_memory_zero(d->durable, size);
+	fake_memory_zero(d->dirty, dirty_bytes(size));
 	d->dirty_n = d->queue_n = 0;
 	list_init(&d->queue);
 	d->fe = fe;
@@ -148,12 +166,14 @@ void fake_disk_reset(struct fake_disk *d, struct fake_env *fe)
 
 void fake_disk_fini(struct fake_disk *d)
 {
+	uint64_t size = d->disk.size_bytes, sectors = size / SECTOR_BYTES;
+
 	list_del(&d->link);
-	free(d->seen);
-	free(d->durable);
-	free(d->dirty);
-	free(d->dirty_list);
-	free(d->dirty_since);
+	fake_memory_free(d->seen, size);
+	fake_memory_free(d->durable, size);
+	fake_memory_free(d->dirty, dirty_bytes(size));
+	fake_memory_free(d->dirty_list, sectors * sizeof(uint32_t));
+	fake_memory_free(d->dirty_since, sectors * sizeof(uint64_t));
 }
 
 static void make_durable(struct fake_disk *d, uint32_t sector)

@@ -8,7 +8,7 @@
  *       sectors of all other writes, completed or under way: torn inside a block, in any order
  *   K3  same seed, same run
  *
- * Memory comes from malloc: this is test code. No network: connect, attach, send, close abort. */
+ * No network: connect, attach, send and close are not there. */
 
 #ifndef TESTS_UNIT_FAKE_ENV_H
 #define TESTS_UNIT_FAKE_ENV_H
@@ -53,8 +53,10 @@ bool fake_step_now(struct fake_env *fe);
 void fake_run(struct fake_env *fe, const bool *flag);
 /* Drop all tasks and timers: the process died. Disks are crashed separately. */
 void fake_env_crash(struct fake_env *fe);
-/* Bytes of the region, all zero, page aligned, for an arena. free() it. */
+/* A region, all zero, page aligned, for an arena or a disk: only pages that are touched cost anything. */
 void *fake_memory(size_t len_bytes);
+void fake_memory_zero(void *p, size_t len_bytes);
+void fake_memory_free(void *p, size_t len_bytes); /* NULL allowed */
 
 void fake_disk_init(struct fake_disk *d, struct fake_env *fe, uint64_t size_bytes);
 /* All zero and idle again, under @fe (initialised anew). */

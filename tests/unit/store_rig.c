@@ -3,7 +3,25 @@
 
 #include <stdio.h>
 
+static const struct buf_pool_config pool_config = {.small_n = 64, .large_n = 40};
+
 /* ---- life ---- */
+
+static void drop_memory(struct rig *r)
+{
+	fake_memory_free(r->memory, store_memory(r->disk_bytes, RIG_CHAINS));
+	r->memory = NULL;
+}
+
+static void remake_pool(struct rig *r)
+{
+	size_t bytes = buf_pool_bytes(&pool_config);
+	struct arena a;
+
+	fake_memory_zero(r->bufs_memory, bytes);
+	arena_init(&a, r->bufs_memory, bytes);
+	buf_pool_init(&r->bufs, &pool_config, &a);
+}
 
 static void formatted(void *arg, int res, const char *why)
 {
@@ -28,24 +46,21 @@ int rig_format(struct rig *r, bool force)
 	r->open_done = false;
 	store_format_start(&r->fe.env, &r->disk.disk, &f, &a, formatted, r);
 	fake_run(&r->fe, &r->open_done);
-	free(memory);
+	fake_memory_free(memory, store_format_memory());
 	return r->open_res;
 }
 
 struct rig *rig_new_sized(uint64_t seed, uint64_t disk_bytes, uint64_t log_bytes)
 {
-	const struct buf_pool_config pool = {.small_n = 64, .large_n = 40};
 	struct rig *r = calloc(1, sizeof(*r));
-	struct arena a;
 
 	r->disk_bytes = disk_bytes;
 	r->log_bytes = log_bytes;
 	fake_env_init(&r->fe, seed);
 	r->fe.shuffle = true;
 	fake_disk_init(&r->disk, &r->fe, disk_bytes);
-	r->bufs_memory = fake_memory(buf_pool_bytes(&pool));
-	arena_init(&a, r->bufs_memory, buf_pool_bytes(&pool));
-	buf_pool_init(&r->bufs, &pool, &a);
+	r->bufs_memory = fake_memory(buf_pool_bytes(&pool_config));
+	remake_pool(r);
 	assert_int_equal(rig_format(r, false), 0);
 	return r;
 }
@@ -63,7 +78,8 @@ void rig_free(struct rig *r)
 	for (unsigned i = 0; i < r->ops_n; i++)
 		free(r->ops[i]);
 	fake_disk_fini(&r->disk);
-	free(r->bufs_memory);
+	fake_memory_free(r->bufs_memory, buf_pool_bytes(&pool_config));
+	drop_memory(r);
 	free(r);
 }
 
@@ -95,7 +111,7 @@ int rig_open(struct rig *r)
 	for (unsigned i = 0; i < 16; i++)
 		r->incarnation.b[i] = (uint8_t)fake_random(&r->fe, 256);
 	cfg.incarnation = r->incarnation;
-	free(r->memory);
+	drop_memory(r);
 	r->memory = fake_memory(bytes);
 	arena_init(&a, r->memory, bytes);
 	r->open_done = false;
@@ -127,8 +143,7 @@ void rig_close(struct rig *r)
 	fake_run(&r->fe, &r->closed);
 	assert_true(list_empty(&r->fe.tasks));
 	assert_true(list_empty(&r->fe.timers));
-	free(r->memory);
-	r->memory = NULL;
+	drop_memory(r);
 	r->s = NULL;
 }
 
@@ -136,18 +151,9 @@ void rig_crash(struct rig *r, uint32_t keep_permille)
 {
 	fake_env_crash(&r->fe);
 	fake_disk_crash(&r->disk, keep_permille);
-	free(r->memory);
-	r->memory = NULL;
+	drop_memory(r);
 	r->s = NULL;
-	/* Buffers of the dead process: the pool is remade. */
-	{
-		const struct buf_pool_config pool = {.small_n = 64, .large_n = 40};
-		struct arena a;
-
-		memset(r->bufs_memory, 0, buf_pool_bytes(&pool));
-		arena_init(&a, r->bufs_memory, buf_pool_bytes(&pool));
-		buf_pool_init(&r->bufs, &pool, &a);
-	}
+	remake_pool(r); /* the dead process still held some */
 }
 
 void rig_wait(struct rig *r, const bool *flag)
@@ -358,12 +364,14 @@ int rig_read(struct rig *r, uint32_t chain, uint64_t extent, uint32_t block, uin
 				      .sequenced = sequenced,
 				      .done = read_done}};
 
-	rd.read.data = buf_get(&r->bufs, n * BLOCK_BYTES, BUF_NODE);
-	assert_non_null(rd.read.data);
-	memset(rd.read.data->data, 0xa5, n * BLOCK_BYTES);
 	store_read(r->s, &rd.read);
 	assert_false(rd.done);
 	fake_run(&r->fe, &rd.done);
+	if (rd.res) {
+		assert_null(rd.read.data);
+		return rd.res;
+	}
+	assert_int_equal(rd.read.data->len_bytes, n * BLOCK_BYTES);
 	memcpy(out, rd.read.data->data, n * BLOCK_BYTES);
 	buf_put(rd.read.data);
 	for (uint32_t i = 0; rd.res == 0 && i < n; i++) {
