@@ -107,6 +107,13 @@ static bool iov_is(const struct iovec *iov, size_t iov_n, size_t len_bytes)
 	return sum == len_bytes;
 }
 
+/* SCSI allows transfers of no blocks; the library has no such thing. Completes at once, but as
+ * every other command from the loop thread (D2). */
+static int transfer_nothing(struct chain_dev *cd, struct chain_io *io)
+{
+	return submitted(io, chainblk_flush(cd->vol, part_done, io));
+}
+
 int io_read(struct tcmu_device *dev, struct tcmur_cmd *cmd, struct iovec *iov, size_t iov_n,
 	    size_t len_bytes, off_t offset_bytes)
 {
@@ -133,6 +140,8 @@ int io_write(struct tcmu_device *dev, struct tcmur_cmd *cmd, struct iovec *iov, 
 	io = io_get(cd, cmd, false);
 	if (!io)
 		return TCMU_STS_NO_RESOURCE;
+	if (!len_bytes)
+		return transfer_nothing(cd, io);
 	return submitted(io, chainblk_write(cd->vol, iov, (int)iov_n, (uint64_t)offset_bytes, 0,
 					    part_done, io));
 }

@@ -215,7 +215,7 @@ class E2E:
             self.rig.cluster.ctl("volume", "resize", "vol4k", "--size", str(GROWN))
             # the event reaches the plugin by itself; the next command acts on it
             self.guest(f"seen() {{ sg_readcap -l {self.guest_disk_4k()} | grep -q "
-                       f"'number of logical blocks={GROWN // 4096}'; }}\n"
+                       f"-i 'number of logical blocks={GROWN // 4096}'; }}\n"
                        "wait_for 20 seen")
         else:
             self.guest(f"echo {GROWN} > {attrib}")

@@ -169,6 +169,8 @@ static int submit(struct chainblk *vol, struct mock_op want, const struct iovec 
 		want.len_bytes += iov[i].iov_len;
 	if (want.offset_bytes % CHAINBLK_SECTOR_BYTES || want.len_bytes % CHAINBLK_SECTOR_BYTES)
 		return -EINVAL;
+	if (want.kind != MOCK_FLUSH && !want.len_bytes)
+		return -EINVAL;
 	if (want.iov_n && want.len_bytes > CHAINBLK_IO_BYTES_MAX)
 		return -EINVAL;
 	if (want.kind == MOCK_SAME && (want.offset_bytes | want.len_bytes) % CHAINBLK_BLOCK_BYTES)

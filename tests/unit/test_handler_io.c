@@ -89,6 +89,17 @@ static void test_what_was_written_is_read(void **state)
 	assert_memory_equal(back, data, 8192);
 }
 
+static void test_transfers_of_no_blocks_succeed(void **state)
+{
+	struct mock_cmd mc;
+
+	(void)state;
+	mock_cmd_init(&mc);
+	assert_int_equal(mock_handler->read(&dev, &mc.cmd, NULL, 0, 0, 512), TCMU_STS_OK);
+	assert_int_equal(mock_cmd_wait(&mc), TCMU_STS_OK);
+	assert_int_equal(do_write(data, 0, 512), TCMU_STS_OK);
+}
+
 static void test_flush_completes(void **state)
 {
 	struct mock_cmd mc;
@@ -295,6 +306,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open_describes_a_solid_state_device_without_write_cache),
 		cmocka_unit_test(test_what_was_written_is_read),
+		cmocka_unit_test(test_transfers_of_no_blocks_succeed),
 		cmocka_unit_test(test_flush_completes),
 		cmocka_unit_test(test_unmapped_sectors_read_zero),
 		cmocka_unit_test(test_write_same_fills_exactly_its_range_however_it_lies),
