@@ -36,6 +36,7 @@
 #define PENDING_SLOTS 512u                      /* per chain, a power of two */
 #define PENDING_OPS_MAX (WINDOW_OPS_MAX + 16u)
 #define PENDING_CRCS_MAX (WINDOW_BYTES_MAX / BLOCK_BYTES + 2 * OP_BLOCKS_MAX)
+#define REC_CRCS (2 * PENDING_CRCS_MAX) /* per chain: what is pending never fills half of the ring */
 #define CHAIN_BUCKETS 1024u
 #define BATCH_COMMITS_MAX 32u
 #define BATCH_EPOCHS_MAX 16u
@@ -113,8 +114,11 @@ struct chain {
 	struct index_fifo fifo;
 	struct reqtab reqs;
 	struct epoch_change changes[EPOCH_CHANGES_PER_CHAIN];
-	/* recovery: */
+	/* recovery: next op expected, watermark of the checkpoint, highest watermark seen; checksums of
+	 * pending ops, which have no caller to keep them, go round in a ring */
 	uint64_t next, ckpt_known, known;
+	uint32_t *rec_crcs;
+	uint32_t rec_crcs_at;
 };
 
 struct read_io {
@@ -192,8 +196,6 @@ struct store {
 	uint32_t chains_n, chains_max;
 	uint32_t chain_buckets[CHAIN_BUCKETS]; /* slot + 1; 0 empty; open addressing */
 	struct list rec_free;       /* store_op: for pending ops recovery found, without a caller */
-	uint32_t *rec_crcs;
-	uint32_t rec_crcs_n, rec_crcs_used;
 	struct destage_job job[DESTAGE_JOBS];
 	bool destaging, idle;
 	struct env_timer idle_timer;

@@ -47,6 +47,7 @@ size_t chain_bytes(void)
 {
 	return arena_cost(sizeof(struct chain), ARENA_ALIGN) +
 	       arena_cost(PENDING_SLOTS * sizeof(struct store_op *), ARENA_ALIGN) +
+	       arena_cost(REC_CRCS * sizeof(uint32_t), ARENA_ALIGN) +
 	       arena_cost(REQTAB_CLIENTS_MAX * sizeof(struct req_client), ARENA_ALIGN);
 }
 
@@ -54,6 +55,7 @@ void chain_init(struct store *s, struct chain *c, struct arena *a)
 {
 	c->slot = (uint32_t)(c - s->chains);
 	c->pend = arena_alloc(a, PENDING_SLOTS * sizeof(struct store_op *), ARENA_ALIGN);
+	c->rec_crcs = arena_alloc(a, REC_CRCS * sizeof(uint32_t), ARENA_ALIGN);
 	c->reqs.clients = arena_alloc(a, REQTAB_CLIENTS_MAX * sizeof(struct req_client), ARENA_ALIGN);
 	index_fifo_init(&c->fifo);
 	for (unsigned i = 0; i < EPOCH_CHANGES_PER_CHAIN; i++)

@@ -232,7 +232,6 @@ static int walk(struct recovery *r, bool *ret_wait)
 		const struct disk_log_hdr *h;
 		enum look look = log_header(r, r->at, &h);
 		struct log_ref ref;
-		int res;
 
 		*ret_wait = look == LOOK_WAIT;
 		if (look == LOOK_WAIT)
@@ -247,9 +246,6 @@ static int walk(struct recovery *r, bool *ret_wait)
 			.blocks = h->skip_blocks ? h->skip_blocks : h->hdr_blocks + h->data_blocks};
 		if (l->count == l->ring_n || ref.blocks > l->blocks - l->used)
 			return recovery_fail(r, -EBADMSG, "device log: longer than its region");
-		res = replay_note(r, h);
-		if (res)
-			return res;
 		r->stable = MAX(r->stable, h->stable);
 		log_push(r->s, &ref);
 		r->at = l->head;

@@ -48,8 +48,6 @@ struct recovery {
 /* Records of one batch. @payload_block: of the batch's first payload block in the log. 0, -EBADMSG,
  * -ENOSPC with r->why. */
 MUST_CHECK int replay_batch(struct recovery *r, const struct disk_log_hdr *h, uint32_t ring);
-/* Note watermarks and chains of a header on the first walk. */
-MUST_CHECK int replay_note(struct recovery *r, const struct disk_log_hdr *h);
 /* After the last batch: nothing may be missing. */
 MUST_CHECK int replay_finish(struct recovery *r);
 /* One checkpoint block. */

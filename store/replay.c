@@ -86,43 +86,30 @@ int replay_ckpt(struct recovery *r, const struct disk_ckpt_hdr *h)
 	return ckpt_client(r, h);
 }
 
-/* ---- first walk ---- */
-
-int replay_note(struct recovery *r, const struct disk_log_hdr *h)
-{
-	struct log_cursor cur;
-	struct log_item it;
-	const char *why;
-	int more;
-
-	log_cursor_init(&cur, h);
-	while ((more = log_cursor_next(&cur, &it, &why)) == 1) {
-		uint32_t id = it.op ? it.op->chain : it.commit ? it.commit->chain : 0;
-		uint64_t known = it.op ? it.op->known : it.commit ? it.commit->seq : 0;
-		struct chain *c;
-
-		if (!id)
-			continue;
-		c = need_chain(r, id);
-		if (!c)
-			return -ENOSPC;
-		c->known = MAX(c->known, known);
-	}
-	if (more < 0)
-		return recovery_fail(r, -EBADMSG, "%s (batch %" PRIu64 "): the log is damaged", why,
-				     h->lsn);
-	return 0;
-}
-
 /* ---- ops ---- */
 
-static void commit_known(struct store *s, struct chain *c)
+/* A watermark counts from its place in the log on: only from batches that were kept, and early enough
+ * for pending ops never to be more than a window. */
+static void commit_known(struct store *s, struct chain *c, uint64_t known)
 {
+	c->known = MAX(c->known, known);
 	while (c->committed < c->known && c->committed < c->appended)
 		commit_one(s, c, chain_op(c, c->committed + 1));
 }
 
-/* The op becomes pending; its checksums are copied unless it is committed at once. */
+static uint32_t *keep_crcs(struct chain *c, const struct log_item *it)
+{
+	uint32_t *to;
+
+	if (it->op->crcs_n > REC_CRCS - c->rec_crcs_at)
+		c->rec_crcs_at = 0;
+	to = c->rec_crcs + c->rec_crcs_at;
+	c->rec_crcs_at += it->op->crcs_n;
+	if (it->op->crcs_n)
+		memcpy(to, it->crcs, it->op->crcs_n * sizeof(uint32_t));
+	return to;
+}
+
 static int add_op(struct recovery *r, struct chain *c, const struct log_item *it,
 		  const struct disk_log_hdr *h, uint32_t ring)
 {
@@ -132,10 +119,10 @@ static int add_op(struct recovery *r, struct chain *c, const struct log_item *it
 	struct list *free = list_first(&s->rec_free);
 	struct store_op *op;
 
-	if (!free || c->pend_n == PENDING_SLOTS ||
-	    s->rec_crcs_n - s->rec_crcs_used < it->op->crcs_n)
-		return recovery_fail(r, -EBADMSG, "device log: chain %u has more pending ops than "
-				     "its window", c->id);
+	if (!free || c->pend_n == PENDING_SLOTS || c->pend_crcs + it->op->crcs_n > PENDING_CRCS_MAX)
+		return recovery_fail(r, -EBADMSG,
+				     "device log: chain %u has more pending ops than its window",
+				     c->id);
 	if (!pending_take_pages(s, it->op, zero))
 		return recovery_fail(r, -ENOSPC, "store: no page for an op of chain %u", c->id);
 	list_del(free);
@@ -147,16 +134,12 @@ static int add_op(struct recovery *r, struct chain *c, const struct log_item *it
 				.priv = ring | (zero ? OP_PRIV_ZERO : 0)};
 	list_init(&op->link);
 	op->payload_offset = log_block_offset(s, ref->block + h->hdr_blocks + it->rec->payload_block);
-	op->crcs = s->rec_crcs + s->rec_crcs_used;
-	if (op->rec.crcs_n)
-		memcpy(op->crcs, it->crcs, op->rec.crcs_n * sizeof(uint32_t));
+	op->crcs = keep_crcs(c, it);
 	pending_add(c, op);
 	c->durable = c->next = c->appended;
 	c->next++;
 	log_ref_live(s, ring, 1);
-	if (op->rec.seq > c->known)
-		s->rec_crcs_used += op->rec.crcs_n;
-	commit_known(s, c);
+	commit_known(s, c, 0);
 	return 0;
 }
 
@@ -169,6 +152,7 @@ static int replay_op(struct recovery *r, const struct log_item *it, const struct
 
 	if (!c)
 		return -ENOSPC;
+	commit_known(s, c, it->op->known);
 	s->log.ring[ring].cost += cost;
 	s->cost += cost;
 	if (s->cost > s->index.entries_n)
@@ -213,30 +197,41 @@ static int replay_truncate(struct recovery *r, const struct disk_log_truncate *t
 	return 0;
 }
 
+static int replay_item(struct recovery *r, const struct log_item *it, const struct disk_log_hdr *h,
+		       uint32_t ring)
+{
+	uint32_t id = it->epoch ? it->epoch->chain : it->commit ? it->commit->chain : 0;
+	struct chain *c;
+
+	if (it->op)
+		return replay_op(r, it, h, ring);
+	if (it->truncate)
+		return replay_truncate(r, it->truncate);
+	c = need_chain(r, id);
+	if (!c)
+		return -ENOSPC;
+	if (it->commit) {
+		commit_known(r->s, c, it->commit->seq);
+	} else if (it->epoch->epoch >= c->epoch) {
+		c->epoch = it->epoch->epoch;
+		c->history = it->epoch->history;
+	}
+	return 0;
+}
+
 int replay_batch(struct recovery *r, const struct disk_log_hdr *h, uint32_t ring)
 {
 	struct log_cursor cur;
 	struct log_item it;
 	const char *why;
-	int res = 0;
+	int more, res = 0;
 
 	log_cursor_init(&cur, h);
-	while (res == 0 && log_cursor_next(&cur, &it, &why) == 1) {
-		if (it.op) {
-			res = replay_op(r, &it, h, ring);
-		} else if (it.truncate) {
-			res = replay_truncate(r, it.truncate);
-		} else if (it.epoch) {
-			struct chain *c = need_chain(r, it.epoch->chain);
-
-			if (!c)
-				return -ENOSPC;
-			if (it.epoch->epoch >= c->epoch) {
-				c->epoch = it.epoch->epoch;
-				c->history = it.epoch->history;
-			}
-		}
-	}
+	while ((more = log_cursor_next(&cur, &it, &why)) == 1 && res == 0)
+		res = replay_item(r, &it, h, ring);
+	if (more < 0)
+		return recovery_fail(r, -EBADMSG, "%s (batch %" PRIu64 "): the log is damaged", why,
+				     h->lsn);
 	return res;
 }
 

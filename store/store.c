@@ -35,12 +35,6 @@ static uint32_t rec_ops_n(uint32_t chains_max)
 	return chains_max * PENDING_OPS_MAX;
 }
 
-/* Twice what is allowed to be pending: copies of re-appended ops may wait for their turn. */
-static uint32_t rec_crcs_n(uint32_t chains_max)
-{
-	return 2 * chains_max * PENDING_CRCS_MAX;
-}
-
 size_t store_memory(uint64_t disk_bytes, uint32_t chains_max)
 {
 	uint32_t chains = MIN(chains_max, NODE_CHAINS_MAX);
@@ -50,8 +44,7 @@ size_t store_memory(uint64_t disk_bytes, uint32_t chains_max)
 	       arena_cost(ring_n_for(disk_bytes) * sizeof(struct log_ref), ARENA_ALIGN) +
 	       LOG_INFLIGHT_MAX * arena_cost(LOG_BATCH_BLOCKS_MAX * BLOCK_BYTES, BLOCK_BYTES) +
 	       arena_cost(rec_ops_n(chains) * sizeof(struct store_op), ARENA_ALIGN) +
-	       arena_cost(rec_crcs_n(chains) * sizeof(uint32_t), ARENA_ALIGN) + read_bytes() +
-	       destage_bytes() + ckpt_bytes() + recovery_bytes() +
+	       read_bytes() + destage_bytes() + ckpt_bytes() + recovery_bytes() +
 	       arena_cost(BLOCK_BYTES, BLOCK_BYTES);
 }
 
@@ -69,8 +62,6 @@ static void init_chains(struct store *s, struct arena *a, uint32_t chains_max)
 	list_init(&s->rec_free);
 	for (uint32_t i = 0; i < n; i++)
 		list_add_tail(&s->rec_free, &ops[i].link);
-	s->rec_crcs_n = rec_crcs_n(s->chains_max);
-	s->rec_crcs = arena_alloc(a, s->rec_crcs_n * sizeof(uint32_t), ARENA_ALIGN);
 }
 
 /* ---- the deferred turn: everything that calls back ---- */
