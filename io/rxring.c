@@ -16,22 +16,24 @@ static size_t ring_bytes(uint32_t bufs_n)
 	return (bufs_n * sizeof(struct io_uring_buf) + page - 1) / page * page;
 }
 
-static uint8_t *held_bytes(const struct tcp *t, const struct env_conn *c, const struct rx_held *h)
+static uint8_t *ring_buf(const struct tcp *t, const struct rx_held *h)
 {
-	if (h == &c->staged)
-		return c->stage;
 	return t->ring_mem + ring_bytes(t->ring_n) + (size_t)(h - t->ring_held) * CONN_STAGE_BYTES;
 }
 
-static void give_back(struct tcp *t, struct env_conn *c, struct rx_held *h)
+static void ring_add(struct tcp *t, struct rx_held *h)
 {
-	if (h == &c->staged)
-		return;
-	io_uring_buf_ring_add(t->ring, held_bytes(t, c, h), CONN_STAGE_BYTES,
+	io_uring_buf_ring_add(t->ring, ring_buf(t, h), CONN_STAGE_BYTES,
 			      (unsigned short)(h - t->ring_held), io_uring_buf_ring_mask(t->ring_n),
 			      0);
 	io_uring_buf_ring_advance(t->ring, 1);
 	t->ring_free_n++;
+}
+
+static void give_back(struct tcp *t, struct env_conn *c, struct rx_held *h)
+{
+	if (h != &c->staged)
+		ring_add(t, h);
 }
 
 int rxring_open(struct tcp *t, uint32_t bufs_n)
@@ -61,7 +63,7 @@ int rxring_open(struct tcp *t, uint32_t bufs_n)
 	io_uring_buf_ring_init(t->ring);
 	for (uint32_t i = 0; i < bufs_n; i++) {
 		list_init(&t->ring_held[i].link);
-		give_back(t, NULL, &t->ring_held[i]);
+		ring_add(t, &t->ring_held[i]);
 	}
 	return 0;
 }
@@ -135,8 +137,9 @@ void recv_cancel(struct env_conn *c)
 static void feed(struct env_conn *c, struct rx_held *h)
 {
 	struct tcp *t = c->tcp;
+	const uint8_t *bytes = h == &c->staged ? c->stage : ring_buf(t, h);
 
-	h->at += rx_feed(c, held_bytes(t, c, h) + h->at, h->end - h->at);
+	h->at += rx_feed(c, bytes + h->at, h->end - h->at);
 	if (c->state == CONN_OPEN && c->stalled && h->at < h->end)
 		list_add_head(&c->held, &h->link);
 	else

@@ -284,14 +284,6 @@ static void on_intake_task(struct env_task *t)
 	bridge_intake(CONTAINER_OF(t, struct chainblk, intake_task));
 }
 
-bool bridge_needs_wake(struct chainblk *v)
-{
-	bool first = !v->woken;
-
-	v->woken = true;
-	return first;
-}
-
 size_t bridge_memory(void)
 {
 	return arena_cost(CHAINBLK_QUEUE_MAX * sizeof(struct bridge_op), ARENA_ALIGN) +
@@ -361,7 +353,6 @@ static int take_op(struct chainblk *v, const struct submission *s, struct iovec 
 static int submit(struct chainblk *v, const struct submission *s)
 {
 	struct iovec *big = NULL;
-	bool wake = false;
 	int res;
 
 	if (s->iov_n > OP_IOV_INLINE) {
@@ -371,13 +362,14 @@ static int submit(struct chainblk *v, const struct submission *s)
 	}
 	loop_lock(v->loop);
 	res = take_op(v, s, big);
-	if (res == 0)
-		wake = bridge_needs_wake(v);
+	/* Under the lock: once it is free, the operation may complete and the volume be closed. */
+	if (res == 0 && !v->woken) {
+		v->woken = true;
+		loop_wake(v->loop);
+	}
 	loop_unlock(v->loop);
 	if (res < 0)
 		free(big);
-	else if (wake)
-		loop_wake(v->loop);
 	return res;
 }
 

@@ -259,8 +259,8 @@ void chainblk_close(struct chainblk *vol)
 	CHECK(!loop_is_self(vol->loop));
 	loop_lock(vol->loop);
 	vol->closing = true;
+	loop_wake(vol->loop); /* under the lock: the thread may be gone right after */
 	loop_unlock(vol->loop);
-	loop_wake(vol->loop);
 	loop_join(vol->loop);
 	free(vol);
 }

@@ -105,9 +105,6 @@ struct where_call {
 size_t bridge_memory(void);
 void bridge_init(struct chainblk *v, struct arena *a);
 void bridge_intake(struct chainblk *v); /* on the loop: after a wake-up */
-/* The loop thread must look at incoming, where_calls or closing. Lock held; returns whether the
- * caller must loop_wake() after unlocking. */
-bool bridge_needs_wake(struct chainblk *v);
 
 /* chainblk.c */
 void volume_answer_where(struct chainblk *v);
