@@ -76,6 +76,8 @@ def new_cluster(folder, **options):
 
 def show_logs(folder):
     for log in sorted(pathlib.Path(folder).rglob("*.log")):
+        if log.name == "state.log":  # cfgsvc's state, not for reading
+            continue
         lines = log.read_text(errors="replace").splitlines()[-12:]
         print(f"--- {log.name}", *lines, sep="\n    ")
 
