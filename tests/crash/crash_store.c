@@ -44,7 +44,10 @@ struct life {
 	bool flag;
 	int res;
 	char why[200];
-	uint64_t epoch_arg[MODEL_CHAINS + 1];
+	/* What this life is like: a store that is always busy shows other things than one at rest. */
+	bool big;        /* long ops: the log is always half full */
+	bool restless;   /* time hardly passes */
+	uint32_t chains; /* in use */
 };
 
 static const struct buf_pool_config pool = {.small_n = 128, .large_n = 24};
@@ -168,7 +171,7 @@ static void choose_range(struct life *l, struct op_rec *rec)
 	if (!op_changes_blocks(rec))
 		return;
 	rec->extent = pick(l, MODEL_EXTENTS);
-	rec->blocks = 1 + (uint32_t)pick(l, pick(l, 4) ? 4 : MODEL_BLOCKS);
+	rec->blocks = 1 + (uint32_t)pick(l, pick(l, 4) && !l->big ? 4 : MODEL_BLOCKS);
 	rec->block = (uint32_t)pick(l, MODEL_BLOCKS - rec->blocks + 1);
 	rec->crcs_n = rec->kind == OP_WRITE ? rec->blocks : rec->kind == OP_WRITE_SAME;
 	rec->data_bytes = rec->crcs_n * BLOCK_BYTES;
@@ -212,13 +215,13 @@ static void fill_payload(struct life_op *o, uint64_t stamp)
 		uint8_t *to = o->op.data->data + (size_t)i * BLOCK_BYTES;
 
 		model_fill(to, &b, rec->block + i);
-		o->crcs[i] = b.same ? crc32c(0, to, BLOCK_BYTES) : crc_block(&at, to);
+		o->crcs[i] = b.same ? crc_block_anywhere(to) : crc_block(&at, to);
 	}
 }
 
 static void append(struct life *l)
 {
-	uint32_t chain = 1 + (uint32_t)pick(l, MODEL_CHAINS);
+	uint32_t chain = 1 + (uint32_t)pick(l, l->chains);
 	struct model_chain *c = &l->model.chain[chain];
 	struct life_op *o = free_op(l);
 	struct model_op *mo = &c->ops[c->appended + 1];
@@ -423,11 +426,11 @@ static void act(struct life *l)
 		}
 		break;
 	case 4: /* time passes */
-		for (n = pick(l, 60); n > 0; n--)
+		for (n = l->restless ? 0 : pick(l, 60); n > 0; n--)
 			fake_step(&l->fe);
 		break;
 	case 5: /* everything comes to rest */
-		if (pick(l, 3) == 0)
+		if (pick(l, 3) == 0 && !l->restless)
 			for (n = 0; n < 3000 && fake_step(&l->fe); n++)
 				;
 		break;
@@ -448,11 +451,14 @@ static void act(struct life *l)
 
 static void live(struct life *l)
 {
+	l->big = pick(l, 3) == 0;
+	l->restless = pick(l, 2);
+	l->chains = 1 + (uint32_t)pick(l, MODEL_CHAINS);
 	format(l);
 	l->s = NULL;
 	recover_and_compare(l);
 	for (uint32_t i = 0; i < CUTS_PER_LIFE; i++) {
-		for (uint64_t n = pick(l, pick(l, 8) ? 50 : 600); n > 0; n--)
+		for (uint64_t n = pick(l, pick(l, l->big ? 2 : 8) ? 50 : 600); n > 0; n--)
 			act(l);
 		cut(l);
 		recover_and_compare(l);
