@@ -52,7 +52,7 @@ def device_of(cluster, volume, folder):
                                  *plugin_words(cluster, volume), "]"],
                                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        wait_for_text(str(ready), 0, ["\n"], fuse.pid, 30)
+        wait_for_text(str(ready), 0, list("0123456789"), fuse.pid, 30)  # its pid: mounted
         device = run(["losetup", "--find", "--show", "--direct-io=on", mount / "nbd"]).strip()
         try:
             yield device
