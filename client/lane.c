@@ -97,12 +97,8 @@ static void disturbed(struct lane *l)
 {
 	if (l->ctl.state == PART_SENT)
 		l->ctl.state = PART_RESEND;
-#ifdef PLANT_RESEND_WITHOUT_SESSION
-	lane_resend_unanswered(l);
-#else
 	if (!list_empty(&l->w_sent))
 		l->open = false;
-#endif
 }
 
 void lane_watch(struct lane *l, uint64_t now_ns)
@@ -121,7 +117,7 @@ void lane_watch(struct lane *l, uint64_t now_ns)
 }
 
 /* X3, after SESSION committed: an op is in the table or never will be. Same numbers, in order. */
-void lane_resend_unanswered(struct lane *l)
+static void resend_unanswered(struct lane *l)
 {
 	for (uint64_t no = l->low; no < l->next_no; no++) {
 		struct part *p = *slot_of(l, no);
@@ -169,7 +165,7 @@ static void control_done(struct lane *l)
 	l->open = true;
 	l->fencing = false;
 	lane_bury_dead(l);
-	lane_resend_unanswered(l);
+	resend_unanswered(l);
 }
 
 /* The chain will not have us (fenced, ...): everything here fails with its reason, and what may

@@ -70,7 +70,7 @@ static void fill_crcs(const struct part *p, const struct buf *data, uint32_t *cr
 				.block = split_block(&p->range)};
 
 	if (p->kind == REQ_WRITE_SAME) {
-		crcs[0] = crc32c(0, data->data, BLOCK_BYTES);
+		crcs[0] = crc_block_anywhere(data->data);
 		return;
 	}
 	for (uint32_t i = 0; i < crcs_n(p); i++, at.block++)

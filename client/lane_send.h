@@ -11,8 +11,6 @@
 
 /* Give @p the lane's next number; there is one (N1). */
 void lane_take_number(struct lane *l, struct part *p);
-/* Everything unanswered goes to w_resend in the order of its numbers. */
-void lane_resend_unanswered(struct lane *l);
 /* Give up the numbers of the dead. */
 void lane_bury_dead(struct lane *l);
 
