@@ -363,7 +363,7 @@ static bool payload_is_damaged(const struct frame *f)
 		return wire_blocks_check(f->data->data, req_crcs(f), q->crcs_n, q->volume,
 					 q->extent, q->offset_bytes / BLOCK_BYTES) >= 0;
 	if (q->kind == REQ_WRITE_SAME)
-		return crc32c(0, f->data->data, BLOCK_BYTES) != req_crcs(f)[0];
+		return crc_block_anywhere(f->data->data) != req_crcs(f)[0];
 	return false; /* WIRE_F_DATA_CRC was checked with the frame */
 }
 

@@ -297,7 +297,7 @@ static bool op_is_damaged(const struct op_rec *rec, const uint32_t *crcs, const 
 		return wire_blocks_check(data->data, crcs, rec->blocks, rec->volume, rec->extent,
 					 rec->block) >= 0;
 	if (rec->kind == OP_WRITE_SAME)
-		return crc32c(0, data->data, BLOCK_BYTES) != crcs[0];
+		return crc_block_anywhere(data->data) != crcs[0];
 	return false;
 }
 

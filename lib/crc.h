@@ -4,7 +4,12 @@
  * The client computes crc_block() for every block it writes; every hop and every read checks it;
  * the store keeps it; the reading client checks it again. Because volume, extent and block are
  * folded into the initial value, a block that landed in the wrong place, or another volume's bytes,
- * fail. Pure, no state. */
+ * fail.
+ *
+ * A CRC alone has a blind spot: data that ends with its own CRC32C leaves the register in one and
+ * the same state whatever the data is, so sectors of such a kind (log blocks of databases, a
+ * chainblk log inside a guest) could be exchanged unseen. So it goes over the block and then over
+ * the block's Fletcher sums, which are not linear (docs/decisions/005). Pure, no state. */
 
 #ifndef LIB_CRC_H
 #define LIB_CRC_H
@@ -22,6 +27,8 @@ struct block_addr {
 uint32_t crc32c(uint32_t crc, const void *data, size_t len_bytes);
 /* Of one whole block (BLOCK_BYTES at @data) stored at @at. */
 uint32_t crc_block(const struct block_addr *at, const void *data);
+/* Of a block wherever it is stored: what a WRITE_SAME ships. */
+uint32_t crc_block_anywhere(const void *data);
 /* crc_block() of a block of zeros at @at. */
 uint32_t crc_block_zero(const struct block_addr *at);
 

@@ -7,8 +7,8 @@
  * CLOSE, MISCOMPARE, NOP.
  *
  *   O1  op_rec_check() accepted every record that is acted on
- *   O2  crcs_n == blocks for WRITE (crc_block each), 1 for WRITE_SAME (crc32c(0, block), not
- *       seeded: replicas derive the seeded ones), else 0; data_bytes == blocks * 4096, 4096, or 0
+ *   O2  crcs_n == blocks for WRITE (crc_block each), 1 for WRITE_SAME (crc_block_anywhere(): not
+ *       seeded, replicas derive the seeded ones), else 0; data_bytes == blocks * 4096, 4096, or 0
  *   O3  req_no 0 means "not a client's request" (NOP) */
 
 #ifndef LIB_OP_H

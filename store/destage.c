@@ -143,7 +143,7 @@ static bool job_verify(const struct destage_job *j)
 
 		if (b->block == NO_BLOCK)
 			continue;
-		if ((b->same ? crc32c(0, data, BLOCK_BYTES) : crc_block(&at, data)) != b->crc)
+		if ((b->same ? crc_block_anywhere(data) : crc_block(&at, data)) != b->crc)
 			return false;
 	}
 	return true;

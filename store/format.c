@@ -353,7 +353,7 @@ bool log_item_payload_ok(const struct log_item *item, const void *payload)
 		return true;
 	data = (const uint8_t *)payload + (size_t)item->rec->payload_block * BLOCK_BYTES;
 	if (op->kind == OP_WRITE_SAME)
-		return crc32c(0, data, BLOCK_BYTES) == item->crcs[0];
+		return crc_block_anywhere(data) == item->crcs[0];
 	for (uint32_t i = 0; i < op->blocks; i++) {
 		const struct block_addr at = {op->volume, op->extent, op->block + i};
 

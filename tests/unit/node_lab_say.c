@@ -99,7 +99,7 @@ void lab_request(enum who from, const struct lab_req *q)
 		struct block_addr at = {LAB_VOLUME, q->extent, q->offset / BLOCK_BYTES + i};
 
 		crcs[i] = q->kind == REQ_WRITE_SAME
-				  ? crc32c(0, b->data, BLOCK_BYTES)
+				  ? crc_block_anywhere(b->data)
 				  : crc_block(&at, b->data + (size_t)i * BLOCK_BYTES);
 		crcs[i] ^= q->damage;
 	}

@@ -264,7 +264,7 @@ int rig_append(struct rig *r, struct rig_op *o)
 
 		rig_fill(block, o->stamp, rec->kind == OP_WRITE ? rec->block + i : 0);
 		o->crcs[i] = rec->kind == OP_WRITE ? crc_block(&at, block)
-						   : crc32c(0, block, BLOCK_BYTES);
+						   : crc_block_anywhere(block);
 	}
 	res = store_append(r->s, &o->op);
 	if (o->op.data)
