@@ -165,9 +165,6 @@ void reader_confirm(struct session *s, struct frame *f)
 		c[i].chain = q[i].chain;
 		/* A member in any install confirms nothing. */
 		c[i].epoch = r && r->repl.in && !s->n->failed ? r->repl.epoch : 0;
-#ifdef PLANT_CONFIRM_ALWAYS
-		c[i].epoch = q[i].epoch;
-#endif
 	}
 	out->hdr.tag = f->hdr.tag;
 	out->hdr.to = s->peer;

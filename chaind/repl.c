@@ -146,7 +146,11 @@ static int on_hello_ack(struct repl *r, const struct repl_event *ev, struct repl
 		return 0;
 	r->synced = true;
 	r->credit_in = ev->credit;
+#ifdef PLANT_ACCEPT_WRONG_SEQ
+	act(todo, REPL_DO_REWIND, r->recv + 1); /* the other half of W2: nobody goes back */
+#else
 	act(todo, REPL_DO_REWIND, ev->seq + 1);
+#endif
 	act(todo, REPL_DO_TOKEN, r->token);
 	if (!r->is_head)
 		act(todo, REPL_DO_COMMIT_UP, r->commit);
@@ -203,21 +207,15 @@ static int admit(const struct repl *r, const struct repl_event *ev)
 
 	if (is_local(ev->type))
 		return 0;
-#ifndef PLANT_EPOCH_CHECK_OFF
 	if (ev->epoch < r->epoch)
 		return -ESTALE;
 	if (ev->epoch > r->epoch)
 		return -EAGAIN;
-#endif
 	if (!r->in)
 		return -EAGAIN;
 	if (from_succ ? r->is_tail : r->is_head)
 		return -EPERM;
-#ifndef PLANT_INCARNATION_CHECK_OFF
-	if (!id128_eq(&ev->from, neighbour))
-		return -EPERM;
-#endif
-	return 0;
+	return id128_eq(&ev->from, neighbour) ? 0 : -EPERM;
 }
 
 static int step(struct repl *r, const struct repl_event *ev, struct repl_actions *todo)

@@ -172,11 +172,9 @@ static void on_frame(struct env_conn *c, void *owner, struct frame *f)
 		reject(s, -EPERM, "frame: not from whom this connection was opened by");
 		return;
 	}
-#ifndef PLANT_INCARNATION_CHECK_OFF
 	/* N1: meant for an earlier life of ours. */
 	if (!id128_is_none(&f->hdr.to) && !id128_eq(&f->hdr.to, &n->incarnation))
 		return;
-#endif
 	dispatch(s, f);
 }
 
