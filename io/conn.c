@@ -120,7 +120,7 @@ void conn_reap(struct env_conn *c)
 	c->fd = -1;
 	c->state = CONN_FREE;
 	list_del(&c->link);
-	list_add_tail(&c->tcp->free, &c->link);
+	list_add_head(&c->tcp->free, &c->link); /* the next one finds it touched */
 }
 
 void conn_linger(struct env_conn *c)

@@ -51,6 +51,8 @@ int rxring_open(struct tcp *t, uint32_t bufs_n)
 		t->ring_mem = NULL;
 		return -ENOMEM;
 	}
+	/* Touched now: the ring goes round, and memory is not to grow with the first traffic. */
+	memset(t->ring_mem, 0, bytes);
 	t->ring_mem_bytes = bytes;
 	t->ring_n = bufs_n;
 	t->ring = (struct io_uring_buf_ring *)(void *)t->ring_mem;
