@@ -209,6 +209,18 @@ static void connect_as(enum wire_role role)
 	assert_non_null(server);
 }
 
+/* A peer outside of this reactor, so that its frames are not ours. */
+static int raw_connect(void)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)tcp_port(t.r)),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	return fd;
+}
+
 /* ---- frames ---- */
 
 static uint64_t got_n, want_n;
@@ -368,15 +380,10 @@ static void keep(struct frame *f)
 
 static void test_tcp_receives_nothing_while_no_frame_is_free(void **state)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET,
-				 .sin_port = htons((uint16_t)tcp_port(t.r)),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int fd = raw_connect();
 	struct frame *f;
 
 	(void)state;
-	/* A peer outside of this reactor, so that its frames are not ours. */
-	assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof(in)), 0);
 	release_timer.fn = release_kept;
 	on_server_frame = keep;
 	got_n = 0;
@@ -399,17 +406,6 @@ static void test_tcp_receives_nothing_while_no_frame_is_free(void **state)
 }
 
 /* ---- what goes wrong ---- */
-
-static int raw_connect(void)
-{
-	struct sockaddr_in in = {.sin_family = AF_INET,
-				 .sin_port = htons((uint16_t)tcp_port(t.r)),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof(in)), 0);
-	return fd;
-}
 
 /* Send bytes to the server, wait until it closed, return the text of the ERROR that came first. */
 static void raw_refused(const void *bytes, size_t len, int want_err, const char *want_why)
@@ -579,23 +575,6 @@ static void test_tcp_plaintext_stays_on_this_machine(void **state)
 	assert_int_equal(tcp_listen(t.r, "unix:relative", on_accept, &t, err), -EINVAL);
 }
 
-static void test_tcp_lists_of_addresses_are_split(void **state)
-{
-	char addrs[SERVER_ADDRS_MAX][ADDR_BYTES];
-
-	(void)state;
-	assert_int_equal(tcp_parse_addrs("127.0.0.1:1,unix:/tmp/x", addrs, err), 0);
-	assert_string_equal(addrs[0], "127.0.0.1:1");
-	assert_string_equal(addrs[1], "unix:/tmp/x");
-	assert_string_equal(addrs[2], "");
-	assert_int_equal(tcp_parse_addrs("127.0.0.1:1,", addrs, err), -EINVAL);
-	assert_int_equal(tcp_parse_addrs("", addrs, err), -EINVAL);
-	assert_int_equal(
-		tcp_parse_addrs("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3,127.0.0.1:4,127.0.0.1:5",
-				addrs, err),
-		-EINVAL);
-}
-
 int main(void)
 {
 #define T(name)                                                                                    \
@@ -617,7 +596,6 @@ int main(void)
 		T(test_tcp_a_refused_connection_says_so_once),
 		T(test_tcp_what_was_queued_before_close_still_arrives),
 		T(test_tcp_plaintext_stays_on_this_machine),
-		T(test_tcp_lists_of_addresses_are_split),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
