@@ -69,7 +69,7 @@ void store_fetch(struct store *s, struct store_fetch *f)
 		fetch_end(s, f, -ENOBUFS);
 		return;
 	}
-	f->ring = op->priv & ~OP_PRIV_ZERO;
+	f->ring = op_ring(op);
 	s->log.ring[f->ring].pins++;
 	f->io = (struct disk_io){.op = DISK_READ,
 				 .offset_bytes = op->payload_offset,

@@ -5,6 +5,7 @@
  *	log.c      batches, group commit, where the log ends        fetch.c    re-reading pending ops
  *	destage.c  committed blocks from log to pages               read.c     reads
  *	checkpoint.c  pages and tables to disk, trimming            super.c    superblock
+ *	again.c    copies of a stuck chain's ops
  *	recover.c, replay.c  from bytes on a disk to a store        mkfs.c     format
  *
  * The log is a ring of batches; log.ring[] has one log_ref per batch from the tail on:
@@ -114,9 +115,9 @@ struct chain {
 	struct index_fifo fifo;
 	struct reqtab reqs;
 	struct epoch_change changes[EPOCH_CHANGES_PER_CHAIN];
-	/* recovery: next op expected, watermark of the checkpoint, highest watermark seen; checksums of
-	 * pending ops, which have no caller to keep them, go round in a ring */
-	uint64_t next, ckpt_known, known;
+	/* recovery: next op expected, watermark of the checkpoint, highest watermark seen, highest op
+	 * passed over because a copy of its predecessor follows; checksums of pending ops, which have no caller to keep them, go round in a ring */
+	uint64_t next, ckpt_known, known, skipped;
 	uint32_t *rec_crcs;
 	uint32_t rec_crcs_at;
 };
@@ -152,6 +153,24 @@ struct destage_job {
 	struct page_key key;
 	uint32_t page, ios;
 	struct destage_block block[PAGE_BLOCKS];
+};
+
+enum again_state { AGAIN_IDLE, AGAIN_READ, AGAIN_WRITE };
+struct again_place {
+	uint64_t lsn, payload_offset;
+	uint32_t priv;
+};
+struct again { /* the stuck chain whose pending ops are written again */
+	enum again_state state;
+	struct chain *chain;
+	uint64_t first, next;     /* copies of [first, next) are durable */
+	struct store_op shadow;   /* the copy under way */
+	uint32_t crcs[OP_BLOCKS_MAX]; /* its own: the original may be released meanwhile */
+	struct buf buf;           /* its payload; belongs to no pool */
+	struct disk_io io;
+	uint32_t ring;            /* pinned while it is read */
+	uint64_t copies;          /* ever made */
+	struct again_place at[PENDING_SLOTS];
 };
 
 enum ckpt_state { CKPT_IDLE, CKPT_WRITING, CKPT_FLUSHING, CKPT_SUPER };
@@ -201,6 +220,7 @@ struct store {
 	struct env_timer idle_timer;
 	uint64_t active_ns;         /* when it was last used */
 	struct ckpt ckpt;
+	struct again again;
 	struct read_io *read_ios;
 	struct list read_free, reads, reads_done, fetches_done;
 	struct list released, failed_ops, failed_epochs;
@@ -275,7 +295,14 @@ static inline uint32_t op_cost(const struct op_rec *rec, bool zero)
 {
 	return op_takes_pages(rec, zero) ? rec->blocks : 0;
 }
-#define OP_PRIV_ZERO 0x80000000u /* store_op.priv: WRITE_SAME of zeros; the rest is the ring index */
+/* store_op.priv */
+#define OP_PRIV_ZERO 0x80000000u  /* WRITE_SAME of zeros */
+#define OP_PRIV_AGAIN 0x40000000u /* a copy (again.c) */
+#define OP_PRIV_RING 0x3fffffffu  /* the batch it lies in */
+static inline uint32_t op_ring(const struct store_op *op)
+{
+	return op->priv & OP_PRIV_RING;
+}
 
 /* ---- the others ---- */
 void read_init(struct store *s, struct arena *a);
@@ -289,6 +316,10 @@ bool destage_wanted(const struct store *s);
 void ckpt_pump(struct store *s);
 void ckpt_init(struct store *s, struct arena *a);
 size_t ckpt_bytes(void);
+void again_pump(struct store *s);
+uint32_t again_held(const struct store *s, uint32_t *ret_queued);
+void again_init(struct store *s, struct arena *a);
+size_t again_bytes(void);
 void super_init(struct store *s, struct arena *a);
 void super_write(struct store *s, struct super_wait *w); /* w->done from the loop */
 size_t recovery_bytes(void);

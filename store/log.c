@@ -231,9 +231,10 @@ static void put_op(struct store *s, struct batch *b, struct writer *w, struct st
 	if (op->rec.crcs_n)
 		memcpy(rec + 1, op->crcs, op->rec.crcs_n * sizeof(uint32_t));
 	head->payload_block = payload_block;
-	head->flags = (uint16_t)(op->priv & OP_PRIV_ZERO ? LOG_F_ZERO : 0);
+	head->flags = (uint16_t)((op->priv & OP_PRIV_ZERO ? LOG_F_ZERO : 0) |
+				 (op->priv & OP_PRIV_AGAIN ? LOG_F_AGAIN : 0));
 	op->lsn = b->lsn;
-	op->priv = (op->priv & OP_PRIV_ZERO) | b->ring;
+	op->priv = (op->priv & ~OP_PRIV_RING) | b->ring;
 	list_add_tail(&b->ops, &op->link);
 }
 
@@ -425,6 +426,8 @@ static void batch_mark(struct store *s, struct batch *b)
 		struct store_op *op = CONTAINER_OF(it, struct store_op, link);
 		struct chain *c = chain_find(s, op->rec.chain);
 
+		if (op->priv & OP_PRIV_AGAIN)
+			continue;
 		CHECK(op->rec.seq == c->durable + 1);
 		c->durable = op->rec.seq;
 		op->durable = op->logged = true;

@@ -221,6 +221,8 @@ int store_append(struct store *s, struct store_op *op)
 	if (s->failed || s->closing)
 		return -EIO;
 	zero = pending_is_zero(op);
+	if (s->again.chain == c)
+		return refuse(s, false);
 	if (c->pend_n >= PENDING_OPS_MAX || c->pend_crcs + op->rec.crcs_n > PENDING_CRCS_MAX)
 		return refuse(s, false);
 	if (!log_has_room(s, log_op_blocks(op)))
@@ -324,7 +326,7 @@ void commit_apply(struct store *s, struct chain *c, const struct op_rec *rec, co
 void commit_one(struct store *s, struct chain *c, struct store_op *op)
 {
 	bool zero = op->priv & OP_PRIV_ZERO;
-	struct commit_place at = {.ring = op->priv & ~OP_PRIV_ZERO, .zero = zero};
+	struct commit_place at = {.ring = op_ring(op), .zero = zero};
 
 	CHECK(op->durable);
 	at.log_block = (uint32_t)((op->payload_offset - s->log.offset_bytes) / BLOCK_BYTES);

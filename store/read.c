@@ -76,7 +76,7 @@ static struct where committed(const struct store *s, uint64_t volume, uint64_t e
 static struct where in_op(const struct store_op *op, uint32_t block)
 {
 	uint32_t i = block - op->rec.block;
-	struct where w = {.ring = op->priv & ~OP_PRIV_ZERO};
+	struct where w = {.ring = op_ring(op)};
 
 	if (op->rec.kind == OP_UNMAP || op->priv & OP_PRIV_ZERO)
 		return w;

@@ -164,11 +164,11 @@ static int replay_op(struct recovery *r, const struct log_item *it, const struct
 					     it->op->seq);
 		return 0;
 	}
-	if (it->op->seq > c->next)
-		return recovery_fail(r, -EBADMSG,
-				     "device log: chain %u misses op %" PRIu64 ": damaged; this replica "
-				     "must be copied anew",
-				     c->id, c->next);
+	/* The original of an op whose predecessors are trimmed: their copies come, and one of this. */
+	if (it->op->seq > c->next) {
+		c->skipped = MAX(c->skipped, it->op->seq);
+		return 0;
+	}
 	return add_op(r, c, it, h, ring);
 }
 
@@ -186,7 +186,7 @@ static int replay_truncate(struct recovery *r, const struct disk_log_truncate *t
 		struct store_op *op = chain_op(c, c->appended);
 
 		pending_drop_pages(s, &op->rec, op->priv & OP_PRIV_ZERO);
-		log_ref_live(s, op->priv & ~OP_PRIV_ZERO, -1);
+		log_ref_live(s, op_ring(op), -1);
 		c->pend_n--;
 		c->pend_crcs -= op->rec.crcs_n;
 		list_add_tail(&s->rec_free, &op->link);
@@ -242,6 +242,11 @@ int replay_finish(struct recovery *r)
 	for (uint32_t i = 0; i < s->chains_n; i++) {
 		struct chain *c = &s->chains[i];
 
+		if (c->appended < c->skipped)
+			return recovery_fail(r, -EBADMSG,
+					     "device log: chain %u misses op %" PRIu64
+					     ": damaged; this replica must be copied anew",
+					     c->id, c->next);
 		if (c->committed < c->known)
 			return recovery_fail(r, -EBADMSG,
 					     "device log: chain %u ends at op %" PRIu64

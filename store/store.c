@@ -44,7 +44,7 @@ size_t store_memory(uint64_t disk_bytes, uint32_t chains_max)
 	       arena_cost(ring_n_for(disk_bytes) * sizeof(struct log_ref), ARENA_ALIGN) +
 	       LOG_INFLIGHT_MAX * arena_cost(LOG_BATCH_BLOCKS_MAX * BLOCK_BYTES, BLOCK_BYTES) +
 	       arena_cost(rec_ops_n(chains) * sizeof(struct store_op), ARENA_ALIGN) +
-	       read_bytes() + destage_bytes() + ckpt_bytes() + recovery_bytes() +
+	       read_bytes() + destage_bytes() + ckpt_bytes() + again_bytes() + recovery_bytes() +
 	       arena_cost(BLOCK_BYTES, BLOCK_BYTES);
 }
 
@@ -151,6 +151,7 @@ static void turn(struct env_task *t)
 	read_pump(s);
 	tell(s);
 	destage_pump(s);
+	again_pump(s);
 	ckpt_pump(s);
 	close_progress(s);
 }
@@ -238,6 +239,7 @@ struct store *store_open(const struct store_config *cfg, struct arena *a,
 	read_init(s, a);
 	destage_init(s, a);
 	ckpt_init(s, a);
+	again_init(s, a);
 	super_init(s, a);
 	recovery_start(s, a, &cfg->incarnation, done, arg);
 	return s;
@@ -349,7 +351,7 @@ static void check_log(const struct store *s)
 {
 	const struct log *l = &s->log;
 	uint64_t live = 0, cost = 0, pending = 0;
-	uint32_t used = 0;
+	uint32_t used = 0, queued;
 
 	for (uint32_t i = 0; i < l->count; i++) {
 		const struct log_ref *ref = &l->ring[(l->first + i) % l->ring_n];
@@ -372,7 +374,8 @@ static void check_log(const struct store *s)
 	CHECK(s->cost <= s->index.entries_n);
 	for (uint32_t i = 0; i < s->chains_n; i++)
 		live -= s->chains[i].pend_n;
-	CHECK(live + pending == s->index.used);
+	live -= again_held(s, &queued);
+	CHECK(live + pending - queued == s->index.used);
 }
 
 void store_check(const struct store *s)

@@ -48,6 +48,7 @@ struct life {
 	bool big;        /* long ops: the log is always half full */
 	bool restless;   /* time hardly passes */
 	uint32_t chains; /* in use */
+	uint32_t stuck;  /* this chain's ops are hardly ever committed; 0: none */
 };
 
 static const struct buf_pool_config pool = {.small_n = 128, .large_n = 24};
@@ -229,6 +230,8 @@ static void append(struct life *l)
 	int res;
 
 	if (!o || c->appended + 2 >= MODEL_OPS)
+		return;
+	if (chain == l->stuck && c->appended - c->committed >= 24)
 		return;
 	o->life = l;
 	o->op = (struct store_op){.crcs = o->crcs, .done = op_done, .released = op_released};
@@ -438,7 +441,7 @@ static void act(struct life *l)
 		store_check(l->s);
 		break;
 	default:
-		if (pick(l, 3) == 0 && c->acked > c->committed) {
+		if (pick(l, chain == l->stuck ? 900 : 3) == 0 && c->acked > c->committed) {
 			c->committed += 1 + pick(l, c->acked - c->committed);
 			store_commit(l->s, chain, c->committed);
 		} else if (pick(l, 2)) {
@@ -453,6 +456,7 @@ static void live(struct life *l)
 {
 	l->big = pick(l, 3) == 0;
 	l->restless = pick(l, 2);
+	l->stuck = pick(l, 2) ? (uint32_t)pick(l, MODEL_CHAINS + 1) : 0;
 	l->chains = 1 + (uint32_t)pick(l, MODEL_CHAINS);
 	format(l);
 	l->s = NULL;

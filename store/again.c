@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+
+#include "lib/buf.h"
+#include "store/internal.h"
+
+/* A stuck chain pins nothing (03-storage): when the oldest pending op lies too close to the log's tail,
+ * all pending ops of its chain are written again, unchanged and in order, and from then on lie at the
+ * head. All of them and not only the oldest, so that within a chain LSN order stays seq order (L3); for
+ * that the chain takes no new op meanwhile (-EAGAIN).
+ *
+ * Places change once the last copy is durable. What was committed meanwhile keeps its old place, which
+ * lies before all new ones. Replay ignores a copy of an op it has, and an original whose predecessors
+ * it has not seen yet (they were trimmed: the copies follow).
+ *
+ * One chain at a time, one op at a time: it takes a chain without a peer to get here. */
+
+/* Copying starts when the oldest pending op is this many eighths of the log behind the head. */
+#define AGAIN_EIGHTHS 5u
+
+static void next_op(struct store *s);
+
+/* Copies written so far become the ops' places, or are dead. */
+static void end(struct store *s, bool take)
+{
+	struct again *g = &s->again;
+
+	for (uint64_t seq = g->first; seq < g->next; seq++) {
+		const struct again_place *at = &g->at[seq % PENDING_SLOTS];
+		struct store_op *op = take ? chain_op(g->chain, seq) : NULL;
+
+		if (!op) {
+			log_ref_live(s, at->priv & OP_PRIV_RING, -1);
+			continue;
+		}
+		log_ref_live(s, op_ring(op), -1);
+		op->lsn = at->lsn;
+		op->payload_offset = at->payload_offset;
+		op->priv = (op->priv & OP_PRIV_ZERO) | (at->priv & OP_PRIV_RING);
+	}
+	g->state = AGAIN_IDLE;
+	g->chain = NULL;
+	log_settle(s);
+	store_space_back(s);
+	store_turn(s);
+}
+
+static void copy_done(struct store_op *op, int res)
+{
+	struct again *g = CONTAINER_OF(op, struct again, shadow);
+	struct store *s = CONTAINER_OF(g, struct store, again);
+
+	if (res) {
+		g->state = AGAIN_IDLE; /* the store has failed */
+		return;
+	}
+	g->at[g->next % PENDING_SLOTS] = (struct again_place){
+		.lsn = op->lsn, .payload_offset = op->payload_offset, .priv = op->priv};
+	g->next++;
+	next_op(s);
+}
+
+static void write_copy(struct store *s)
+{
+	struct again *g = &s->again;
+
+	g->state = AGAIN_WRITE;
+	g->shadow.done = copy_done;
+	g->shadow.data = &g->buf;
+	g->shadow.lsn = 0;
+	s->cost += op_cost(&g->shadow.rec, g->shadow.priv & OP_PRIV_ZERO);
+	log_queue(s, &g->shadow);
+}
+
+static bool payload_ok(const struct again *g)
+{
+	const struct disk_log_rec rec = {.kind = LOG_OP};
+	const struct log_item item = {
+		.rec = &rec, .op = &g->shadow.rec, .crcs = g->shadow.crcs};
+
+	return log_item_payload_ok(&item, g->buf.data);
+}
+
+static void original_read(struct disk_io *io, int res)
+{
+	struct again *g = CONTAINER_OF(io, struct again, io);
+	struct store *s = CONTAINER_OF(g, struct store, again);
+
+	s->ios--;
+	s->log.ring[g->ring].pins--;
+	if (res == 0 && !s->failed && !payload_ok(g))
+		res = -EBADMSG;
+	if (res)
+		store_fail(s, "device log: a pending op cannot be read", res);
+	if (s->failed)
+		g->state = AGAIN_IDLE;
+	else
+		write_copy(s);
+}
+
+static void next_op(struct store *s)
+{
+	struct again *g = &s->again;
+	const struct store_op *op;
+
+	if (s->closing) {
+		end(s, false);
+		return;
+	}
+	/* Committed meanwhile: needs no copy, and its index entries stay where they are. */
+	if (g->next <= g->chain->committed) {
+		end(s, true);
+		return;
+	}
+	op = chain_op(g->chain, g->next);
+	if (!op) {
+		end(s, true);
+		return;
+	}
+	g->shadow = *op;
+	list_init(&g->shadow.link);
+	g->shadow.priv = (op->priv & OP_PRIV_ZERO) | OP_PRIV_AGAIN;
+	g->shadow.crcs = g->crcs;
+	if (op->rec.crcs_n)
+		memcpy(g->crcs, op->crcs, op->rec.crcs_n * sizeof(uint32_t));
+	g->copies++;
+	if (op->rec.data_bytes == 0) {
+		write_copy(s);
+		return;
+	}
+	g->state = AGAIN_READ;
+	g->ring = op_ring(op);
+	s->log.ring[g->ring].pins++;
+	g->io = (struct disk_io){.op = DISK_READ,
+				 .offset_bytes = op->payload_offset,
+				 .len_bytes = op->rec.data_bytes,
+				 .data = g->buf.data,
+				 .done = original_read};
+	store_submit(s, &g->io);
+}
+
+/* Blocks between @op and the head. */
+static uint32_t behind(const struct store *s, const struct store_op *op)
+{
+	const struct log *l = &s->log;
+	uint32_t block = l->ring[op_ring(op)].block;
+
+	return l->head > block ? l->head - block : l->head + l->blocks - block;
+}
+
+/* All or nothing: half of it would only fill the log. */
+static bool fits(const struct store *s, const struct chain *c)
+{
+	uint64_t cost = 0;
+
+	for (uint64_t seq = c->committed + 1; seq <= c->appended; seq++) {
+		const struct store_op *op = chain_op(c, seq);
+
+		cost += op_cost(&op->rec, op->priv & OP_PRIV_ZERO);
+	}
+	return log_has_room(s, c->pend_crcs + c->pend_n) && s->cost + cost <= s->index.entries_n;
+}
+
+void again_pump(struct store *s)
+{
+	struct again *g = &s->again;
+
+	if (s->failed || s->closing || g->state != AGAIN_IDLE)
+		return;
+	for (uint32_t i = 0; i < s->chains_n; i++) {
+		struct chain *c = &s->chains[i];
+
+		if (c->pend_n == 0 || c->durable != c->appended)
+			continue;
+		if ((uint64_t)behind(s, chain_op(c, c->committed + 1)) * 8 <=
+		    (uint64_t)s->log.blocks * AGAIN_EIGHTHS)
+			continue;
+		if (!fits(s, c))
+			continue;
+		g->chain = c;
+		g->first = g->next = c->committed + 1;
+		next_op(s);
+		return;
+	}
+}
+
+/* Copies whose place counts as live, and whether one waits in the queue: for store_check(). */
+uint32_t again_held(const struct store *s, uint32_t *ret_queued)
+{
+	const struct again *g = &s->again;
+	bool writing = g->state == AGAIN_WRITE;
+
+	*ret_queued = writing && g->shadow.lsn == 0;
+	if (g->state == AGAIN_IDLE)
+		return 0;
+	return (uint32_t)(g->next - g->first) + (writing && g->shadow.lsn != 0);
+}
+
+void again_init(struct store *s, struct arena *a)
+{
+	s->again.buf.data = arena_alloc(a, OP_BYTES_MAX, BLOCK_BYTES);
+	s->again.buf.cap_bytes = OP_BYTES_MAX;
+}
+
+size_t again_bytes(void)
+{
+	return arena_cost(OP_BYTES_MAX, BLOCK_BYTES);
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
+#include "store/internal.h"
+#include "tests/unit/store_rig.h"
+
+#define SMALL_DISK (24u << 20)
+#define SMALL_LOG (4u << 20)
+
+static void commit_all(struct rig *r, uint32_t chain)
+{
+	store_commit(r->s, chain, r->last[chain]);
+}
+
+/* Writes @n blocks and commits. -ENOSPC is returned, everything else must work. */
+static int write_through(struct rig *r, uint32_t chain, uint64_t extent, uint32_t block, uint32_t n,
+			 struct rig_op **ret)
+{
+	int res;
+
+	r->space_called = false;
+	res = rig_try_write(r, chain, extent, block, n, ret);
+	while (res == -EAGAIN) {
+		rig_wait(r, &r->space_called);
+		r->space_called = false;
+		res = rig_append(r, *ret);
+	}
+	if (res)
+		return res;
+	rig_wait(r, &(*ret)->is_done);
+	assert_int_equal((*ret)->res, 0);
+	commit_all(r, chain);
+	return 0;
+}
+
+static void test_store_full_refuses_cleanly_and_takes_overwrites_and_unmaps(void **state)
+{
+	struct rig *r = rig_new_sized(11, SMALL_DISK, SMALL_LOG);
+	struct rig_op *op, *first = NULL;
+	struct store_stats st;
+	uint64_t extent = 0;
+	uint32_t block = 0;
+	int res;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	while ((res = write_through(r, 1, extent, block, 16, &op)) == 0) {
+		first = first ? first : op;
+		block += 16;
+		extent += block == EXTENT_BLOCKS;
+		block %= EXTENT_BLOCKS;
+	}
+	assert_int_equal(res, -ENOSPC);
+	store_check(r->s);
+	store_stats(r->s, &st);
+	assert_true(st.bytes_free == 0);
+	/* Overwrites need no page. */
+	assert_int_equal(write_through(r, 1, 0, 0, 16, &op), 0);
+	rig_expect_part(r, 1, 0, 0, 16, op);
+	assert_int_equal(write_through(r, 1, extent, block, 1, &op), -ENOSPC);
+	/* Space comes back without a restart, after a checkpoint. */
+	op = rig_unmap(r, 1, 0, 16, 32);
+	rig_wait(r, &op->is_done);
+	r->space_called = false;
+	commit_all(r, 1);
+	rig_wait(r, &r->space_called);
+	assert_int_equal(write_through(r, 1, extent, block, 1, &op), 0);
+	assert_int_equal(write_through(r, 1, extent, block + 16, 1, &op), 0);
+	rig_expect_zero(r, 1, 0, 16, 32, false);
+	rig_settle(r);
+	store_check(r->s);
+	rig_crash(r, 0);
+	assert_int_equal(rig_open(r), 0);
+	rig_expect_zero(r, 1, 0, 16, 32, false);
+	rig_expect_part(r, 1, extent, block + 16, 1, op);
+	rig_free(r);
+}
+
+static void test_store_ledger_balances_to_zero_when_everything_is_unmapped(void **state)
+{
+	struct rig *r = rig_new_sized(12, SMALL_DISK, SMALL_LOG);
+	struct store_stats st;
+	struct rig_op *op;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	for (unsigned i = 0; i < 60; i++)
+		assert_int_equal(write_through(r, 1, i % 3, i * 16 % 1000, 20, &op), 0);
+	for (uint64_t extent = 0; extent < 3; extent++) {
+		op = rig_unmap(r, 1, extent, 0, EXTENT_BLOCKS);
+		rig_wait(r, &op->is_done);
+	}
+	commit_all(r, 1);
+	rig_settle(r);
+	store_check(r->s);
+	store_stats(r->s, &st);
+	assert_int_equal(st.bytes_free, st.bytes_total);
+	rig_free(r);
+}
+
+static void test_store_stuck_chain_does_not_jam_the_log(void **state)
+{
+	struct rig *r = rig_new_sized(13, 64u << 20, 8u << 20);
+	struct rig_op *stuck[20], *op;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	rig_chain(r, 2);
+	for (unsigned i = 0; i < 20; i++)
+		stuck[i] = rig_write(r, 1, 0, i, 1 + i % 3);
+	rig_wait(r, &stuck[19]->is_done);
+	/* Many laps of the other chain. */
+	for (unsigned i = 0; i < 300; i++) {
+		assert_int_equal(write_through(r, 2, 0, i % 4 * 128, 64 + i % 64, &op), 0);
+		if (i % 16 == 0)
+			store_check(r->s);
+		if (i == 150) {
+			rig_crash(r, 500);
+			assert_int_equal(rig_open(r), 0);
+			commit_all(r, 2);
+		}
+	}
+	assert_true(r->s->again.copies >= 20);
+	for (unsigned i = 0; i < 20; i++)
+		rig_expect_fetch(r, 1, i + 1, stuck[i]);
+	rig_crash(r, 500);
+	assert_int_equal(rig_open(r), 0);
+	for (unsigned i = 0; i < 20; i++)
+		rig_expect_fetch(r, 1, i + 1, stuck[i]);
+	store_commit(r->s, 1, 20);
+	rig_expect(r, 1, 0, 19, 2, false, stuck[19]);
+	rig_settle(r);
+	rig_expect(r, 1, 0, 19, 2, false, stuck[19]);
+	store_check(r->s);
+	rig_free(r);
+}
+
+static void test_store_stuck_chain_may_wake_up_while_it_is_copied(void **state)
+{
+	struct rig *r = rig_new_sized(14, 64u << 20, 8u << 20);
+	struct rig_op *stuck[40], *op;
+	unsigned commits = 0;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	rig_chain(r, 2);
+	for (unsigned i = 0; i < 40; i++)
+		stuck[i] = rig_write(r, 1, 0, i, 1 + i % 3);
+	rig_wait(r, &stuck[39]->is_done);
+	for (unsigned i = 0; i < 400; i++) {
+		assert_int_equal(write_through(r, 2, 0, i % 4 * 128, 64, &op), 0);
+		if (r->s->again.state != AGAIN_IDLE && commits < 30)
+			store_commit(r->s, 1, ++commits);
+		if (i % 8 == 0)
+			store_check(r->s);
+	}
+	assert_true(commits > 3);
+	rig_crash(r, 500);
+	assert_int_equal(rig_open(r), 0);
+	assert_int_equal(r->last[1], 40);
+	store_commit(r->s, 1, 40);
+	for (unsigned i = 0; i < 40; i++)
+		rig_expect_block(r, 1, 0, i, stuck[i]);
+	rig_expect_part(r, 1, 0, 39, 1, stuck[39]);
+	store_check(r->s);
+	rig_free(r);
+}
+
+static void test_store_write_same_of_whole_extents_fits_any_index(void **state)
+{
+	struct rig *r = rig_new_sized(15, 48u << 20, SMALL_LOG);
+	struct rig_op *op = NULL;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	for (unsigned i = 0; i < 20; i++) {
+		int res;
+
+		op = rig_op(r, 1, OP_WRITE_SAME, i % 2);
+		op->op.rec.blocks = EXTENT_BLOCKS;
+		r->space_called = false;
+		while ((res = rig_append(r, op)) == -EAGAIN) {
+			rig_wait(r, &r->space_called);
+			r->space_called = false;
+		}
+		assert_int_equal(res, 0);
+		rig_wait(r, &op->is_done);
+		commit_all(r, 1);
+		store_check(r->s);
+	}
+	rig_expect_part(r, 1, 1, 500, 100, op);
+	rig_crash(r, 500);
+	assert_int_equal(rig_open(r), 0);
+	commit_all(r, 1);
+	rig_expect_part(r, 1, 1, 0, 256, op);
+	rig_settle(r);
+	rig_expect_part(r, 1, 1, 700, 256, op);
+	rig_free(r);
+}
+
+static void test_store_megabyte_ops_go_through_the_log(void **state)
+{
+	struct rig *r = rig_new_sized(16, 64u << 20, 8u << 20);
+	struct rig_op *op[12];
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 3);
+	for (unsigned i = 0; i < 12; i++)
+		assert_int_equal(write_through(r, 3, i / 4, i % 4 * 256, 256, &op[i]), 0);
+	for (unsigned i = 0; i < 12; i++)
+		rig_expect_part(r, 3, i / 4, i % 4 * 256, 256, op[i]);
+	rig_settle(r);
+	rig_crash(r, 0);
+	assert_int_equal(rig_open(r), 0);
+	for (unsigned i = 0; i < 12; i++)
+		rig_expect_part(r, 3, i / 4, i % 4 * 256, 256, op[i]);
+	rig_free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		RIG_TEST(test_store_full_refuses_cleanly_and_takes_overwrites_and_unmaps),
+		RIG_TEST(test_store_ledger_balances_to_zero_when_everything_is_unmapped),
+		RIG_TEST(test_store_stuck_chain_does_not_jam_the_log),
+		RIG_TEST(test_store_stuck_chain_may_wake_up_while_it_is_copied),
+		RIG_TEST(test_store_write_same_of_whole_extents_fits_any_index),
+		RIG_TEST(test_store_megabyte_ops_go_through_the_log),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
