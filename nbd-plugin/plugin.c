@@ -123,7 +123,7 @@ static void on_event(void *arg, const struct chainblk_event *ev)
 {
 	const struct shared *s = arg;
 
-	if (ev->type == CHAINBLK_EVENT_STALLED || ev->type == CHAINBLK_EVENT_DELETED)
+	if (ev->type == CHAINBLK_EVENT_DELETED) /* stalls were logged by the library */
 		nbdkit_error("%s: %s", s->name, ev->text);
 	else
 		nbdkit_debug("%s: %s", s->name, ev->text);
