@@ -220,7 +220,7 @@ def main():
         epilog="Exit status: 0 measured and every read verified, 1 not, 2 wrong usage. Needs about 12 "
                "GB in $TMPDIR (default /var/tmp), which must be a real disk, and up to 8 minutes.")
     parser.add_argument("--json", action="store_true", help="JSON alone on stdout")
-    parser.add_argument("--seconds", type=int, default=5, help="of each measurement (default 5)")
+    parser.add_argument("--seconds", type=int, default=4, help="of each measurement (default 4)")
     parser.add_argument("--rounds", type=int, default=3, help="limit and ours alternate N times (default 3)")
     parser.add_argument("--build", default=os.environ.get("CHAINBLK_BUILD", str(ROOT / "build")),
                         help=argparse.SUPPRESS)
