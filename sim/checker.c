@@ -10,7 +10,7 @@ struct entry { /* one operation's part in one cluster */
 	uint64_t value, inv, ret;
 	uint64_t peer; /* of an RMW: the other value */
 	uint32_t reg;
-	bool write, rmw;
+	bool write, rmw, not;
 };
 
 struct cluster {
@@ -130,7 +130,7 @@ static void make_clusters(struct checker *c, size_t from, size_t to)
 		if (!k || k->value != e->value)
 			k = cluster_new(c, e->value);
 		/* The read half of an RMW nobody saw must not count: decided in drop_unseen(). */
-		if (!(e->rmw && !e->write && e->ret == HIST_NEVER))
+		if (!e->not && !(e->rmw && !e->write && e->ret == HIST_NEVER))
 			cluster_add(c, k, e);
 	}
 }
@@ -257,6 +257,17 @@ static void check_zones(struct checker *c)
 	}
 }
 
+static void check_nots(struct checker *c, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++) {
+		const struct entry *e = &c->entries[i];
+		const struct cluster *k = e->not ? cluster_find(c, e->value) : NULL;
+
+		if (k && !k->dropped && k->lo < e->inv && e->ret < k->hi)
+			violation(c, "a compare failed while the value must hold", e->value, 0);
+	}
+}
+
 static void check_register(struct checker *c, size_t from, size_t to)
 {
 	uint64_t before = c->v->violations;
@@ -272,6 +283,7 @@ static void check_register(struct checker *c, size_t from, size_t to)
 	make_zones(c);
 	if (c->v->violations == before)
 		check_zones(c);
+	check_nots(c, from, to);
 }
 
 static void fill_entries(struct checker *c, const struct hist_op *ops, size_t n)
@@ -279,8 +291,9 @@ static void fill_entries(struct checker *c, const struct hist_op *ops, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		const struct hist_op *op = &ops[i];
 		struct entry e = {.value = op->value, .inv = op->inv, .ret = op->ret,
-				  .reg = op->reg, .write = op->kind != HIST_READ,
-				  .rmw = op->kind == HIST_RMW, .peer = op->from};
+				  .reg = op->reg,
+				  .write = op->kind == HIST_WRITE || op->kind == HIST_RMW,
+				  .not = op->kind == HIST_NOT, .rmw = op->kind == HIST_RMW, .peer = op->from};
 
 		CHECK(op->inv > 0);
 		CHECK(op->inv < op->ret);

@@ -16,6 +16,9 @@
  * value may return before one on an earlier value was invoked. Two that consumed the same value
  * contradict each other.
  *
+ * A compare that failed says that its value did not hold at some moment between its ends: it must not
+ * lie inside the forward zone of that value (sound; not complete together with other operations).
+ *
  * Value 0 is what a register holds before anything (written at time 0). An operation whose outcome is
  * unknown returns at HIST_NEVER; a failed read is not recorded. Times are positions in one total
  * order of invocations and returns, so no two are equal. O(n log n). */
@@ -27,7 +30,12 @@
 
 #define HIST_NEVER UINT64_MAX
 
-enum hist_kind { HIST_WRITE, HIST_READ, HIST_RMW };
+enum hist_kind {
+	HIST_WRITE,
+	HIST_READ,
+	HIST_RMW,
+	HIST_NOT, /* a compare that failed: at some moment the value was another than this */
+};
 
 struct hist_op {
 	uint64_t inv, ret;

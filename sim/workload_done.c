@@ -163,6 +163,13 @@ static void done_miscompare(struct workload *l, const struct workload_op *op, ui
 		if (!op->bogus)
 			record(l, &h);
 	}
+	if (!op->bogus) {
+		struct hist_op h = {.inv = op->inv, .ret = l->tick, .kind = HIST_NOT,
+				    .reg = reg_at(same_to),
+				    .value = op->expect[offset / SECTOR_BYTES]};
+
+		record(l, &h);
+	}
 }
 
 /* ---- ends ---- */

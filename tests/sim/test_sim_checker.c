@@ -11,6 +11,7 @@
 
 #define W(i, r, v) {.inv = (i), .ret = (r), .value = (v), .kind = HIST_WRITE}
 #define R(i, r, v) {.inv = (i), .ret = (r), .value = (v), .kind = HIST_READ}
+#define N(i, r, v) {.inv = (i), .ret = (r), .value = (v), .kind = HIST_NOT}
 #define C(i, r, f, v) {.inv = (i), .ret = (r), .value = (v), .from = (f), .kind = HIST_RMW}
 #define GOOD(...) assert_int_equal(count((struct hist_op[]){__VA_ARGS__},                          \
 				   sizeof((struct hist_op[]){__VA_ARGS__}) / sizeof(struct hist_op)), 0)
@@ -93,6 +94,15 @@ static void test_unknown_compare_and_write_counts_only_when_seen(void **state)
 	GOOD(W(1, 2, 7), C(3, HIST_NEVER, 7, 8), C(4, 5, 7, 9), R(6, 7, 9));
 	BAD(W(1, 2, 7), C(3, HIST_NEVER, 7, 8), C(4, 5, 7, 9), R(6, 7, 8));
 	GOOD(W(1, 2, 7), C(3, HIST_NEVER, 7, 8), C(4, HIST_NEVER, 8, 9), R(6, 7, 9));
+}
+
+static void test_a_compare_may_not_fail_while_its_value_must_hold(void **state)
+{
+	(void)state;
+	BAD(W(1, 2, 7), N(3, 4, 7), R(5, 6, 7));
+	GOOD(W(1, 2, 7), N(3, 6, 7), W(4, 8, 9), R(5, 7, 9));
+	GOOD(W(1, 4, 7), N(2, 3, 7), R(5, 6, 7));
+	BAD(W(1, 2, 7), W(3, 10, 8), N(4, 5, 7), R(6, 7, 7));
 }
 
 /* ---- exhaustive search, for small histories ---- */
@@ -199,6 +209,7 @@ int main(void)
 		cmocka_unit_test(
 			test_nothing_fits_between_a_compare_and_write_and_what_it_compared),
 		cmocka_unit_test(test_unknown_compare_and_write_counts_only_when_seen),
+		cmocka_unit_test(test_a_compare_may_not_fail_while_its_value_must_hold),
 		cmocka_unit_test(test_agrees_with_exhaustive_search_on_random_histories),
 	};
 
