@@ -52,7 +52,7 @@ struct env_conn {
 	void *owner;
 	struct addr addr;
 	char peer[PEER_BYTES];
-	struct env_timer timer; /* connecting, lingering */
+	struct env_timer timer; /* connecting, waiting for CONNECT, lingering */
 
 	struct uring_op connect_op, send_op, recv_op;
 	bool connect_armed, send_armed, recv_armed, recv_cancelled;

@@ -87,6 +87,8 @@ static int check_frame(struct env_conn *c, const struct frame *f, const char **r
 		return res;
 	if (f->hdr.type == WIRE_CONNECT || f->hdr.type == WIRE_CONNECTED)
 		c->peer_role = (enum wire_role)stated_role(f);
+	if (f->hdr.type == WIRE_CONNECT)
+		timers_cancel(c->tcp->r, &c->timer); /* it said who it is */
 	return 0;
 }
 

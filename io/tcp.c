@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define CONNECT_NS 5000000000ull
+#define STRANGER_NS 10000000000ull
 #define ACCEPT_RETRY_NS 100000000ull
 #define CLOSE_NS 2000000000ull
 #define USER_TIMEOUT_MS 10000
@@ -142,6 +143,12 @@ static void accept_retry(struct env_timer *t)
 		accept_arm(l);
 }
 
+static void stranger_timeout(struct env_timer *t)
+{
+	conn_fail(CONTAINER_OF(t, struct env_conn, timer), -ETIMEDOUT,
+		  "it did not say who it is (CONNECT)");
+}
+
 static void accepted(struct listener *l, int fd)
 {
 	struct tcp *t = l->tcp;
@@ -171,6 +178,9 @@ static void accepted(struct listener *l, int fd)
 	addr_text(&a, c->peer);
 	c->accepted = true;
 	c->state = CONN_ACCEPTED;
+	/* A slot is not for those who only hold it. */
+	c->timer.fn = stranger_timeout;
+	timers_arm(t->r, &c->timer, t->r->env.now_ns(&t->r->env) + STRANGER_NS);
 	l->accepted(l->arg, c);
 	if (c->state == CONN_ACCEPTED)
 		conn_kill(c);
