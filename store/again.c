@@ -5,14 +5,14 @@
 #include "lib/buf.h"
 #include "store/internal.h"
 
-/* A stuck chain pins nothing (03-storage): when the oldest pending op lies too close to the log's tail,
- * all pending ops of its chain are written again, unchanged and in order, and from then on lie at the
- * head. All of them and not only the oldest, so that within a chain LSN order stays seq order (L3); for
- * that the chain takes no new op meanwhile (-EAGAIN).
+/* A stuck chain pins nothing (03-storage): when the oldest pending op lies too close to the log's
+ * tail, all pending ops of its chain are written again, unchanged and in order, and from then on
+ * lie at the head. All of them and not only the oldest, so that within a chain LSN order stays seq
+ * order (L3); for that the chain takes no new op meanwhile (-EAGAIN).
  *
- * Places change once the last copy is durable. What was committed meanwhile keeps its old place, which
- * lies before all new ones. Replay ignores a copy of an op it has, and an original whose predecessors
- * it has not seen yet (they were trimmed: the copies follow).
+ * Places change once the last copy is durable. What was committed meanwhile keeps its old place,
+ * which lies before all new ones. Replay ignores a copy of an op it has, and an original whose
+ * predecessors it has not seen yet (they were trimmed: the copies follow).
  *
  * One chain at a time, one op at a time: it takes a chain without a peer to get here. */
 
@@ -76,8 +76,7 @@ static void write_copy(struct store *s)
 static bool payload_ok(const struct again *g)
 {
 	const struct disk_log_rec rec = {.kind = LOG_OP};
-	const struct log_item item = {
-		.rec = &rec, .op = &g->shadow.rec, .crcs = g->shadow.crcs};
+	const struct log_item item = {.rec = &rec, .op = &g->shadow.rec, .crcs = g->shadow.crcs};
 
 	return log_item_payload_ok(&item, g->buf.data);
 }

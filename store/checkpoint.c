@@ -4,17 +4,18 @@
 
 #include "store/internal.h"
 
-/* A checkpoint is written while everything goes on. It names the place X in the log where replay starts:
- * the first live batch when the checkpoint began. What lies before X is committed and in pages. What
- * lies after is replayed over the records written here, which may be newer than X: replay ends at the
- * same state, because it goes over every op after X in order and the index hides the pages.
+/* A checkpoint is written while everything goes on. It names the place X in the log where replay
+ * starts: the first live batch when the checkpoint began. What lies before X is committed and in
+ * pages. What lies after is replayed over the records written here, which may be newer than X:
+ * replay ends at the same state, because it goes over every op after X in order and the index hides
+ * the pages.
  *
  *	page records, then per chain watermark and request table    (plain writes to the spare slot)
  *	flush: those, and every page write they speak of
  *	superblock: slot, X                                         (then the log is trimmed to X)
  *
- * Chains come after pages: so the watermark written covers every op whose effect is in a page record,
- * and what it names stays committed whatever the torn end of the log loses. */
+ * Chains come after pages: so the watermark written covers every op whose effect is in a page
+ * record, and what it names stays committed whatever the torn end of the log loses. */
 
 #define RUN_BLOCKS (IO_BUF_BYTES / BLOCK_BYTES)
 
@@ -105,10 +106,8 @@ static void flush(struct store *s)
 	s->ckpt.state = CKPT_FLUSHING;
 	s->ckpt.io = (struct disk_io){.op = DISK_FLUSH, .done = step_done};
 #ifdef PLANT_CKPT_NO_FLUSH
-	s->ckpt.io = (struct disk_io){.op = DISK_READ,
-				      .len_bytes = BLOCK_BYTES,
-				      .data = s->ckpt.buf,
-				      .done = step_done};
+	s->ckpt.io = (struct disk_io){
+		.op = DISK_READ, .len_bytes = BLOCK_BYTES, .data = s->ckpt.buf, .done = step_done};
 #endif
 	store_submit(s, &s->ckpt.io);
 }
@@ -236,7 +235,8 @@ static bool wanted(const struct store *s)
 
 	if (s->refused_pages && limbo)
 		return true;
-	/* Not for every block: a log jammed by one chain must not turn into a row of checkpoints. */
+	/* Not for every block: a log jammed by one chain must not turn into a row of checkpoints.
+	 * */
 	if (s->refused_log && dead &&
 	    (dead >= s->log.blocks / 16 || s->index.used == 0 || s->cost > s->index.entries_n / 2))
 		return true;

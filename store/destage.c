@@ -5,10 +5,10 @@
 #include "lib/crc.h"
 #include "store/internal.h"
 
-/* A job moves one page's committed blocks from the log to the page: read, check, write in place. A torn
- * write is harmless, the log still has whole blocks until a checkpoint after the write is durable.
- * Versions that were overwritten in the index are never read. A block that was overwritten or
- * unmapped while the job ran keeps what the newer op made of it.
+/* A job moves one page's committed blocks from the log to the page: read, check, write in place. A
+ * torn write is harmless, the log still has whole blocks until a checkpoint after the write is
+ * durable. Versions that were overwritten in the index are never read. A block that was overwritten
+ * or unmapped while the job ran keeps what the newer op made of it.
  *
  * Writing late coalesces: it starts when half of the log is live, and goes on to three eighths. */
 
@@ -119,13 +119,13 @@ static void job_transfers(struct store *s, struct destage_job *j)
 		if (j->block[i].block == NO_BLOCK)
 			continue;
 		len = run_length(j, i);
-		*io = (struct disk_io){.op = j->writing ? DISK_WRITE : DISK_READ,
-				       .offset_bytes =
-					       j->writing ? page_bytes + (uint64_t)i * BLOCK_BYTES
-							  : log_block_offset(s, j->block[i].log_block),
-				       .len_bytes = len * BLOCK_BYTES,
-				       .data = j->buf + (size_t)i * BLOCK_BYTES,
-				       .done = io_done};
+		*io = (struct disk_io){
+			.op = j->writing ? DISK_WRITE : DISK_READ,
+			.offset_bytes = j->writing ? page_bytes + (uint64_t)i * BLOCK_BYTES
+						   : log_block_offset(s, j->block[i].log_block),
+			.len_bytes = len * BLOCK_BYTES,
+			.data = j->buf + (size_t)i * BLOCK_BYTES,
+			.done = io_done};
 		j->io[n++].job = j;
 	}
 	j->ios = n;

@@ -5,8 +5,8 @@
 #include "lib/buf.h"
 #include "store/internal.h"
 
-/* A rewind sends again what the successor did not receive: ops that are pending here. Their payload is
- * in memory until it is durable, then in the log. */
+/* A rewind sends again what the successor did not receive: ops that are pending here. Their payload
+ * is in memory until it is durable, then in the log. */
 
 static void fetch_end(struct store *s, struct store_fetch *f, int res)
 {

@@ -9,10 +9,10 @@
  *
  *   F1  all integers are little-endian, all padding is explicit and zero
  *   F2  nothing read from a disk is acted on before its CRC and every bound were checked
- *   F3  CRCs of log headers and checkpoint blocks are seeded with the store's secret, which no client
- *       knows: a client's image of a log is never taken for the log
- *   F4  a log batch proves its place: disk id, own offset, LSN, start number and the CRC of the header
- *       before it
+ *   F3  CRCs of log headers and checkpoint blocks are seeded with the store's secret, which no
+ *       client knows: a client's image of a log is never taken for the log
+ *   F4  a log batch proves its place: disk id, own offset, LSN, start number and the CRC of the
+ *       header before it
  *
  * docs/DISK.md shows the same tables; tests/unit/test_store_format.c holds both to the structs.
  * Pure; no state. */
@@ -36,32 +36,32 @@
 struct disk_super {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t crc;              /* of the block, this field zero; not seeded: it names the seed */
-	struct id128 disk;         /* store uuid */
-	struct id128 cluster;      /* none until the store joined one */
-	struct id128 incarnation;  /* of the latest start */
-	struct id128 previous;     /* latest that was registered before it */
-	uint64_t generation;       /* grows with every write of the superblock */
-	uint64_t secret;           /* seed of header CRCs */
-	uint64_t start;            /* how often the store was opened */
-	uint64_t disk_bytes;       /* what was formatted; a smaller disk is refused */
+	uint32_t crc;             /* of the block, this field zero; not seeded: it names the seed */
+	struct id128 disk;        /* store uuid */
+	struct id128 cluster;     /* none until the store joined one */
+	struct id128 incarnation; /* of the latest start */
+	struct id128 previous;    /* latest that was registered before it */
+	uint64_t generation;      /* grows with every write of the superblock */
+	uint64_t secret;          /* seed of header CRCs */
+	uint64_t start;           /* how often the store was opened */
+	uint64_t disk_bytes;      /* what was formatted; a smaller disk is refused */
 	uint64_t log_offset_bytes;
 	uint64_t log_bytes;
 	uint64_t ckpt_offset_bytes;
-	uint64_t ckpt_bytes;       /* of each of the two slots */
+	uint64_t ckpt_bytes; /* of each of the two slots */
 	uint64_t pages_offset_bytes;
 	uint64_t pages_n;
 	uint32_t chains_max;
-	uint32_t ckpt_slot;        /* 0 or 1: the valid checkpoint */
-	uint64_t ckpt_generation;  /* 0: none was ever written */
-	uint64_t ckpt_blocks;      /* its length */
-	uint64_t replay_block;     /* block of the log where replay starts */
-	uint64_t prev_lsn;         /* of the batch before that place ... */
-	uint64_t prev_start;       /* ... its start number ... */
-	uint32_t prev_crc;         /* ... and its header CRC */
-	uint32_t registered;       /* 1: the configuration service knows .incarnation */
-	/* Starts between .previous and .incarnation of which it may know or not, newest first: a start
-	 * that ended before its registration was noted. */
+	uint32_t ckpt_slot;       /* 0 or 1: the valid checkpoint */
+	uint64_t ckpt_generation; /* 0: none was ever written */
+	uint64_t ckpt_blocks;     /* its length */
+	uint64_t replay_block;    /* block of the log where replay starts */
+	uint64_t prev_lsn;        /* of the batch before that place ... */
+	uint64_t prev_start;      /* ... its start number ... */
+	uint32_t prev_crc;        /* ... and its header CRC */
+	uint32_t registered;      /* 1: the configuration service knows .incarnation */
+	/* Starts between .previous and .incarnation of which it may know or not, newest first: a
+	 * start that ended before its registration was noted. */
 	struct id128 doubtful[SUPER_DOUBTFUL_MAX];
 	uint8_t zero[BLOCK_BYTES - 216 - 16 * SUPER_DOUBTFUL_MAX];
 };
@@ -77,25 +77,25 @@ static_assert(offsetof(struct disk_super, doubtful) == 216, "disk format");
 #define LOG_HDR_BLOCKS_MAX 16u          /* header blocks of one batch */
 #define LOG_DATA_BLOCKS_MAX 256u        /* payload blocks of one batch: one op of 1 MiB fits */
 #define LOG_BATCH_BLOCKS_MAX (LOG_HDR_BLOCKS_MAX + LOG_DATA_BLOCKS_MAX)
-#define LOG_INFLIGHT_MAX 4u             /* batches written at once */
-#define LOG_START_GAP 8u                /* LSNs left out at each start */
+#define LOG_INFLIGHT_MAX 4u /* batches written at once */
+#define LOG_START_GAP 8u    /* LSNs left out at each start */
 
 /* First bytes of a batch; records follow at once and fill the header blocks, payload blocks follow
  * those. crc covers all header blocks. A filler has skip_blocks > 0, no records and no payload: the
  * next batch is skip_blocks further on, at the start of the region. */
 struct disk_log_hdr {
 	uint64_t magic;
-	uint32_t crc;            /* of hdr_blocks, this field zero, seeded */
-	uint32_t prev_crc;       /* .crc of the batch before; 0 before the first */
+	uint32_t crc;      /* of hdr_blocks, this field zero, seeded */
+	uint32_t prev_crc; /* .crc of the batch before; 0 before the first */
 	struct id128 disk;
-	uint64_t lsn;            /* number of this batch */
-	uint64_t offset_bytes;   /* own place on the device */
-	uint64_t stable;         /* all batches up to this LSN were durable when this was built */
-	uint64_t start;          /* disk_super.start of the writer */
-	uint32_t hdr_blocks;     /* >= 1 */
+	uint64_t lsn;          /* number of this batch */
+	uint64_t offset_bytes; /* own place on the device */
+	uint64_t stable;       /* all batches up to this LSN were durable when this was built */
+	uint64_t start;        /* disk_super.start of the writer */
+	uint32_t hdr_blocks;   /* >= 1 */
 	uint32_t data_blocks;
-	uint32_t skip_blocks;    /* filler: blocks from here to the end of the region, else 0 */
-	uint32_t recs_bytes;     /* records after this struct */
+	uint32_t skip_blocks; /* filler: blocks from here to the end of the region, else 0 */
+	uint32_t recs_bytes;  /* records after this struct */
 	uint32_t recs_n;
 	uint32_t reserved[3];
 };
@@ -117,7 +117,8 @@ struct disk_log_rec {
 	uint16_t kind;          /* enum log_rec_kind */
 	uint16_t flags;         /* LOG_F_* */
 	uint32_t bytes;         /* of the whole record, this struct included; multiple of 8 */
-	uint32_t payload_block; /* LOG_OP: index of its first block among the batch's payload blocks */
+	uint32_t payload_block; /* LOG_OP: index of its first block among the batch's payload blocks
+				 */
 	uint32_t reserved;
 };
 static_assert(sizeof(struct disk_log_rec) == 16, "disk format");
@@ -164,11 +165,11 @@ static_assert(sizeof(struct disk_ckpt_hdr) == 64, "disk format");
 
 struct disk_ckpt_page {
 	uint64_t volume, extent;
-	uint64_t seq;            /* last op destaged into it */
+	uint64_t seq; /* last op destaged into it */
 	uint32_t chain;
-	uint32_t page;           /* index of the page on the device */
-	uint16_t present;        /* bit per block */
-	uint8_t slot;            /* page of the extent, < EXTENT_PAGES */
+	uint32_t page;    /* index of the page on the device */
+	uint16_t present; /* bit per block */
+	uint8_t slot;     /* page of the extent, < EXTENT_PAGES */
 	uint8_t reserved[5];
 	uint32_t crcs[PAGE_BLOCKS]; /* seeded; of absent blocks 0 */
 };
@@ -177,10 +178,10 @@ static_assert(sizeof(struct disk_ckpt_page) == 104, "disk format");
 
 struct disk_ckpt_chain {
 	uint32_t chain;
-	uint32_t clients_n;  /* CKPT_CLIENT blocks that follow */
+	uint32_t clients_n; /* CKPT_CLIENT blocks that follow */
 	uint64_t epoch, history;
-	uint64_t known;      /* committed; its request table holds exactly the ops up to here */
-	uint64_t base;       /* ops up to here are wholly in pages: replay skips them */
+	uint64_t known; /* committed; its request table holds exactly the ops up to here */
+	uint64_t base;  /* ops up to here are wholly in pages: replay skips them */
 };
 static_assert(sizeof(struct disk_ckpt_chain) == 40, "disk format");
 
@@ -188,11 +189,12 @@ static_assert(sizeof(struct disk_ckpt_chain) == 40, "disk format");
 struct req_client {
 	uint32_t chain;
 	uint32_t session;
-	struct id128 client;      /* none: a free entry (in memory only) */
+	struct id128 client; /* none: a free entry (in memory only) */
 	uint64_t generation;
-	uint64_t session_seq;     /* seq of the SESSION op that made .session */
-	uint64_t low;             /* requests below are complete or given up */
-	uint64_t have[REQ_OUTSTANDING_MAX / 64]; /* bit n % 256: request n in [low, low + 256) is known */
+	uint64_t session_seq; /* seq of the SESSION op that made .session */
+	uint64_t low;         /* requests below are complete or given up */
+	uint64_t have[REQ_OUTSTANDING_MAX /
+		      64]; /* bit n % 256: request n in [low, low + 256) is known */
 	uint64_t seq[REQ_OUTSTANDING_MAX];
 	int16_t result[REQ_OUTSTANDING_MAX];
 	uint16_t offset_bytes[REQ_OUTSTANDING_MAX]; /* of a miscompare */
@@ -238,12 +240,13 @@ struct log_place {
 	uint64_t secret;
 	uint64_t region_offset_bytes; /* of the log on the device */
 	uint32_t region_blocks;
-	uint32_t block;               /* where it was read, in the region */
+	uint32_t block; /* where it was read, in the region */
 };
 
 void log_hdr_seal(struct disk_log_hdr *h, uint64_t secret);
-/* Look at the first header block alone: 0, or -EBADMSG if no batch of this store starts here. Bounds
- * are checked; the CRC only when all header blocks are in @avail_blocks (else *ret_need blocks). */
+/* Look at the first header block alone: 0, or -EBADMSG if no batch of this store starts here.
+ * Bounds are checked; the CRC only when all header blocks are in @avail_blocks (else *ret_need
+ * blocks). */
 MUST_CHECK int log_hdr_check(const struct disk_log_hdr *h, uint32_t avail_blocks,
 			     const struct log_place *at, uint32_t *ret_need);
 /* May @h follow the batch (@lsn, @start, @crc)? F4 */
@@ -256,8 +259,8 @@ struct log_cursor {
 };
 struct log_item {
 	const struct disk_log_rec *rec;
-	const struct op_rec *op;        /* LOG_OP */
-	const uint32_t *crcs;           /* op->crcs_n */
+	const struct op_rec *op; /* LOG_OP */
+	const uint32_t *crcs;    /* op->crcs_n */
 	const struct disk_log_epoch *epoch;
 	const struct disk_log_commit *commit;
 	const struct disk_log_truncate *truncate;

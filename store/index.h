@@ -4,8 +4,8 @@
  *	commit --put--> (volume, extent, block) -> log block --destage--> page, entry removed
  *
  *   X1  at most one entry per block; it is the newest committed version and hides the page's
- *   X2  each chain's entries form a list in the order of their ops: its first entry is the oldest op
- *       of the chain that is not wholly in pages
+ *   X2  each chain's entries form a list in the order of their ops: its first entry is the oldest
+ *       op of the chain that is not wholly in pages
  *   X3  free entries + used entries == entries_n
  *
  * Memory is the arena's. One thread. */
@@ -22,12 +22,12 @@ struct arena;
 
 struct index_entry {
 	uint64_t volume, extent;
-	uint64_t seq;        /* of the op that wrote it */
-	uint32_t log_block;  /* where it lies, in blocks of the log region */
-	uint32_t ring;       /* the batch it came with (log_ref) */
-	uint32_t crc;        /* seeded, unless INDEX_SAME */
+	uint64_t seq;       /* of the op that wrote it */
+	uint32_t log_block; /* where it lies, in blocks of the log region */
+	uint32_t ring;      /* the batch it came with (log_ref) */
+	uint32_t crc;       /* seeded, unless INDEX_SAME */
 	uint16_t block;
-	uint16_t flags;      /* INDEX_* */
+	uint16_t flags; /* INDEX_* */
 	uint32_t chain_slot;
 	uint32_t hash_next, prev, next;
 };

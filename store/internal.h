@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* internal - struct store and what its files ask of each other. Included by store/ only.
  *
- *	store.c    public functions, memory, the deferred turn      pending.c  chains, append, commit
- *	log.c      batches, group commit, where the log ends        fetch.c    re-reading pending ops
- *	destage.c  committed blocks from log to pages               read.c     reads
- *	checkpoint.c  pages and tables to disk, trimming            super.c    superblock
- *	again.c    copies of a stuck chain's ops
- *	recover.c, replay.c  from bytes on a disk to a store        mkfs.c     format
+ *	store.c    public functions, memory, the deferred turn      pending.c  chains, append,
+ *commit log.c      batches, group commit, where the log ends        fetch.c    re-reading pending
+ *ops destage.c  committed blocks from log to pages               read.c     reads checkpoint.c
+ *pages and tables to disk, trimming            super.c    superblock again.c    copies of a stuck
+ *chain's ops recover.c, replay.c  from bytes on a disk to a store        mkfs.c     format
  *
  * The log is a ring of batches; log.ring[] has one log_ref per batch from the tail on:
  *
@@ -14,8 +13,8 @@
  *	  |  dead, not   |  index entries, pending ops    |
  *	  |  yet trimmed |  or unacknowledged batches     |
  *
- *   L1  live counts of a batch = index entries + pending ops that point into it; "live" is the first
- *       batch with a live count or not yet durable
+ *   L1  live counts of a batch = index entries + pending ops that point into it; "live" is the
+ *       first batch with a live count or not yet durable
  *   L2  batches before "live" may be overwritten once a checkpoint that began later is durable, and
  *       not while somebody reads them (pins)
  *   L3  within a chain LSN order is seq order
@@ -34,17 +33,18 @@
 #include "store/reqtab.h"
 #include "store/store.h"
 
-#define PENDING_SLOTS 512u                      /* per chain, a power of two */
+#define PENDING_SLOTS 512u /* per chain, a power of two */
 #define PENDING_OPS_MAX (WINDOW_OPS_MAX + 16u)
 #define PENDING_CRCS_MAX (WINDOW_BYTES_MAX / BLOCK_BYTES + 2 * OP_BLOCKS_MAX)
-#define REC_CRCS (2 * PENDING_CRCS_MAX) /* per chain: what is pending never fills half of the ring */
+#define REC_CRCS                                                                                   \
+	(2 * PENDING_CRCS_MAX) /* per chain: what is pending never fills half of the ring */
 #define CHAIN_BUCKETS 1024u
 #define BATCH_COMMITS_MAX 32u
 #define BATCH_EPOCHS_MAX 16u
-#define LOG_FILLER_BLOCKS (LOG_BATCH_BLOCKS_MAX)  /* kept free: a filler wastes at most this */
-#define LOG_CONTROL_BLOCKS 128u                   /* kept free for watermarks and epochs */
-#define LOG_IDLE_NS 10000000ull                   /* then an empty header proves the last batch */
-#define IDLE_NS 1000000000ull                     /* then everything is destaged */
+#define LOG_FILLER_BLOCKS (LOG_BATCH_BLOCKS_MAX) /* kept free: a filler wastes at most this */
+#define LOG_CONTROL_BLOCKS 128u                  /* kept free for watermarks and epochs */
+#define LOG_IDLE_NS 10000000ull                  /* then an empty header proves the last batch */
+#define IDLE_NS 1000000000ull                    /* then everything is destaged */
 #define READ_IOS 128u
 #define DESTAGE_JOBS 8u
 #define IO_BUF_BYTES (1u << 20)
@@ -54,7 +54,7 @@ struct log_ref { /* one batch in the log */
 	uint32_t block, blocks; /* place in the region; fillers: all they skip */
 	uint32_t crc;           /* of its header */
 	uint32_t live, pins;
-	uint32_t cost;          /* blocks that its ops may put into the index */
+	uint32_t cost; /* blocks that its ops may put into the index */
 };
 
 struct batch { /* one write in flight */
@@ -69,23 +69,23 @@ struct batch { /* one write in flight */
 
 struct log {
 	uint64_t offset_bytes;
-	uint32_t blocks;          /* of the region */
-	uint32_t head;            /* where the next batch goes */
-	uint32_t used;            /* blocks from tail to head */
-	uint64_t lsn, start;      /* of the last batch built */
+	uint32_t blocks;     /* of the region */
+	uint32_t head;       /* where the next batch goes */
+	uint32_t used;       /* blocks from tail to head */
+	uint64_t lsn, start; /* of the last batch built */
 	uint32_t crc;
-	uint64_t durable;         /* LSN: all up to here acknowledged */
-	uint64_t stable;          /* highest "stable" in a durable header */
-	uint64_t last_work;       /* LSN of the last batch that said more than watermarks */
-	struct log_ref before;    /* the batch before the tail */
+	uint64_t durable;      /* LSN: all up to here acknowledged */
+	uint64_t stable;       /* highest "stable" in a durable header */
+	uint64_t last_work;    /* LSN of the last batch that said more than watermarks */
+	struct log_ref before; /* the batch before the tail */
 	struct log_ref *ring;
 	uint32_t ring_n, first, count;
-	uint32_t live_at;         /* batches before the first live one, <= count */
-	uint32_t live_blocks;     /* blocks from there to the head */
-	struct list queue;        /* store_op, not yet in a batch */
-	uint32_t queue_blocks;    /* what they will take at most */
+	uint32_t live_at;      /* batches before the first live one, <= count */
+	uint32_t live_blocks;  /* blocks from there to the head */
+	struct list queue;     /* store_op, not yet in a batch */
+	uint32_t queue_blocks; /* what they will take at most */
 	uint32_t queue_n;
-	struct list epochs;       /* epoch_change, not yet in a batch */
+	struct list epochs; /* epoch_change, not yet in a batch */
 	struct batch batch[LOG_INFLIGHT_MAX];
 	uint32_t inflight;
 	bool want_header;
@@ -115,8 +115,9 @@ struct chain {
 	struct index_fifo fifo;
 	struct reqtab reqs;
 	struct epoch_change changes[EPOCH_CHANGES_PER_CHAIN];
-	/* recovery: next op expected, watermark of the checkpoint, highest watermark seen, highest op
-	 * passed over because a copy of its predecessor follows; checksums of pending ops, which have no caller to keep them, go round in a ring */
+	/* recovery: next op expected, watermark of the checkpoint, highest watermark seen, highest
+	 * op passed over because a copy of its predecessor follows; checksums of pending ops, which
+	 * have no caller to keep them, go round in a ring */
 	uint64_t next, ckpt_known, known, skipped;
 	uint32_t *rec_crcs;
 	uint32_t rec_crcs_at;
@@ -136,10 +137,10 @@ struct read_io {
 };
 
 struct destage_block {
-	uint32_t block;   /* of the extent, or UINT32_MAX: not part of the job */
+	uint32_t block; /* of the extent, or UINT32_MAX: not part of the job */
 	uint32_t log_block, ring, crc;
 	uint64_t seq;
-	bool same;        /* .crc is unseeded */
+	bool same; /* .crc is unseeded */
 };
 struct destage_io {
 	struct disk_io io;
@@ -148,7 +149,7 @@ struct destage_io {
 struct destage_job {
 	struct destage_io io[PAGE_BLOCKS];
 	struct store *s;
-	uint8_t *buf;          /* PAGE_BYTES: block i of the page at i * 4096 */
+	uint8_t *buf; /* PAGE_BYTES: block i of the page at i * 4096 */
 	bool busy, writing, bad;
 	struct page_key key;
 	uint32_t page, ios;
@@ -163,13 +164,13 @@ struct again_place {
 struct again { /* the stuck chain whose pending ops are written again */
 	enum again_state state;
 	struct chain *chain;
-	uint64_t first, next;     /* copies of [first, next) are durable */
-	struct store_op shadow;   /* the copy under way */
+	uint64_t first, next;         /* copies of [first, next) are durable */
+	struct store_op shadow;       /* the copy under way */
 	uint32_t crcs[OP_BLOCKS_MAX]; /* its own: the original may be released meanwhile */
-	struct buf buf;           /* its payload; belongs to no pool */
+	struct buf buf;               /* its payload; belongs to no pool */
 	struct disk_io io;
-	uint32_t ring;            /* pinned while it is read */
-	uint64_t copies;          /* ever made */
+	uint32_t ring;   /* pinned while it is read */
+	uint64_t copies; /* ever made */
 	struct again_place at[PENDING_SLOTS];
 };
 
@@ -177,19 +178,19 @@ enum ckpt_state { CKPT_IDLE, CKPT_WRITING, CKPT_FLUSHING, CKPT_SUPER };
 struct ckpt {
 	enum ckpt_state state;
 	struct disk_io io;
-	uint8_t *buf;           /* IO_BUF_BYTES */
+	uint8_t *buf;                /* IO_BUF_BYTES */
 	uint64_t generation, blocks; /* of the one being written */
 	uint32_t slot;
-	uint32_t page, chain;   /* cursors */
-	struct log_ref prev;    /* batch before the start of replay */
+	uint32_t page, chain; /* cursors */
+	struct log_ref prev;  /* batch before the start of replay */
 	uint32_t replay_block;
-	uint64_t trim_lsn;      /* batches before it are in a durable checkpoint */
-	uint64_t done_ops;      /* store.commits when the latest one began */
+	uint64_t trim_lsn; /* batches before it are in a durable checkpoint */
+	uint64_t done_ops; /* store.commits when the latest one began */
 };
 
 struct super_writer {
 	struct disk_io io[2];
-	struct disk_super *block;   /* what is being written */
+	struct disk_super *block; /* what is being written */
 	bool busy;
 	unsigned step, ios;
 	struct list waiting, running; /* super_wait */
@@ -205,27 +206,27 @@ struct store {
 	struct env *env;
 	struct env_disk *disk;
 	struct buf_pool *bufs;
-	struct disk_super super;    /* as it will be written next */
+	struct disk_super super; /* as it will be written next */
 	struct super_writer sw;
 	struct log log;
 	struct index index;
-	uint64_t cost;              /* sum of log_ref.cost and of the queue: replay must fit the index */
+	uint64_t cost; /* sum of log_ref.cost and of the queue: replay must fit the index */
 	struct pages pages;
 	struct chain *chains;
 	uint32_t chains_n, chains_max;
 	uint32_t chain_buckets[CHAIN_BUCKETS]; /* slot + 1; 0 empty; open addressing */
-	struct list rec_free;       /* store_op: for pending ops recovery found, without a caller */
+	struct list rec_free; /* store_op: for pending ops recovery found, without a caller */
 	struct destage_job job[DESTAGE_JOBS];
 	bool destaging, idle;
 	struct env_timer idle_timer;
-	uint64_t active_ns;         /* when it was last used */
+	uint64_t active_ns; /* when it was last used */
 	struct ckpt ckpt;
 	struct again again;
 	struct read_io *read_ios;
 	struct list read_free, reads, reads_done, fetches_done;
 	struct list released, failed_ops, failed_epochs;
 	struct env_task turn;
-	uint64_t commits;           /* ops committed since open */
+	uint64_t commits; /* ops committed since open */
 	bool refused_log, refused_pages, space_due;
 	void (*space)(void *arg);
 	void *space_arg;
@@ -244,10 +245,10 @@ struct store {
 
 /* ---- store.c ---- */
 void store_submit(struct store *s, struct disk_io *io);
-void store_turn(struct store *s);                /* run the deferred turn soon */
-void store_activity(struct store *s);            /* somebody uses it: idle work waits */
+void store_turn(struct store *s);     /* run the deferred turn soon */
+void store_activity(struct store *s); /* somebody uses it: idle work waits */
 void store_fail(struct store *s, const char *why, int res);
-void store_space_back(struct store *s);          /* a refused caller may try again */
+void store_space_back(struct store *s); /* a refused caller may try again */
 
 /* ---- log.c ---- */
 void log_init(struct store *s, struct arena *a, uint32_t ring_n);

@@ -5,9 +5,9 @@
 #include "lib/buf.h"
 #include "store/internal.h"
 
-/* Group commit: ops wait in a queue until the end of the loop's turn; then they go out in batches of
- * one write each, at most LOG_INFLIGHT_MAX at once. While those fly the queue grows, and so batches
- * grow with load by themselves. */
+/* Group commit: ops wait in a queue until the end of the loop's turn; then they go out in batches
+ * of one write each, at most LOG_INFLIGHT_MAX at once. While those fly the queue grows, and so
+ * batches grow with load by themselves. */
 
 static uint32_t div_up(uint32_t n, uint32_t by)
 {
@@ -35,8 +35,8 @@ uint64_t log_block_offset(const struct store *s, uint32_t block)
 	return s->log.offset_bytes + (uint64_t)block * BLOCK_BYTES;
 }
 
-/* At most: with BATCH_COMMITS_MAX and BATCH_EPOCHS_MAX one header block holds one op of any size, and
- * each further op adds less than a block. */
+/* At most: with BATCH_COMMITS_MAX and BATCH_EPOCHS_MAX one header block holds one op of any size,
+ * and each further op adds less than a block. */
 uint32_t log_op_blocks(const struct store_op *op)
 {
 	return op->rec.data_bytes / BLOCK_BYTES + 1;
@@ -249,8 +249,8 @@ static uint32_t control_bytes(const struct store *s)
 
 	for (uint32_t i = 0; i < s->chains_n && commits < BATCH_COMMITS_MAX; i++)
 		commits += watermark_due(&s->chains[i]);
-	LIST_FOR_EACH (it, &s->log.epochs)
-		epochs++;
+	LIST_FOR_EACH(it, &s->log.epochs)
+	epochs++;
 	return commits * 32 + MIN(epochs, BATCH_EPOCHS_MAX) * 40;
 }
 
@@ -261,14 +261,16 @@ static struct plan plan_batch(const struct store *s)
 	uint32_t hdr = (uint32_t)sizeof(struct disk_log_hdr) + control_bytes(s);
 	struct plan p = {.hdr_blocks = 1};
 
-	LIST_FOR_EACH (it, &l->queue) {
+	LIST_FOR_EACH(it, &l->queue)
+	{
 		const struct store_op *op = CONTAINER_OF(it, struct store_op, link);
 		uint32_t data = p.data_blocks + op->rec.data_bytes / BLOCK_BYTES;
 		uint32_t blocks;
 
 		hdr += op_rec_bytes(op);
 		blocks = div_up(hdr, BLOCK_BYTES);
-		if (data > LOG_DATA_BLOCKS_MAX || blocks > LOG_HDR_BLOCKS_MAX || blocks + data > room)
+		if (data > LOG_DATA_BLOCKS_MAX || blocks > LOG_HDR_BLOCKS_MAX ||
+		    blocks + data > room)
 			break;
 		p.data_blocks = data;
 		p.hdr_blocks = blocks;
@@ -349,8 +351,8 @@ static void build_batch(struct store *s, struct batch *b, const struct plan *p)
 		l->queue_blocks -= log_op_blocks(op);
 		l->queue_n--;
 		put_op(s, b, &w, op, block);
-		op->payload_offset = h->offset_bytes +
-				     (uint64_t)(p->hdr_blocks + block) * BLOCK_BYTES;
+		op->payload_offset =
+			h->offset_bytes + (uint64_t)(p->hdr_blocks + block) * BLOCK_BYTES;
 		/* The only copy of a payload on its way to the disk: one write per batch is worth
 		 * more than the copy costs. */
 		if (op->rec.data_bytes)
@@ -422,7 +424,8 @@ static void batch_mark(struct store *s, struct batch *b)
 		c->known_durable = MAX(c->known_durable, c->known_logged);
 		c->known_lsn = 0;
 	}
-	LIST_FOR_EACH (it, &b->ops) {
+	LIST_FOR_EACH(it, &b->ops)
+	{
 		struct store_op *op = CONTAINER_OF(it, struct store_op, link);
 		struct chain *c = chain_find(s, op->rec.chain);
 

@@ -5,8 +5,8 @@
 #include "store/format.h"
 #include "store/store.h"
 
-/* A new store is a superblock and nothing else: whatever lies in the regions carries another disk id
- * and fails every check. */
+/* A new store is a superblock and nothing else: whatever lies in the regions carries another disk
+ * id and fails every check. */
 
 struct mkfs {
 	struct env *env;

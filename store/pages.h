@@ -18,8 +18,8 @@
 #ifndef STORE_PAGES_H
 #define STORE_PAGES_H
 
-#include "lib/limits.h"
 #include "lib/base.h"
+#include "lib/limits.h"
 
 struct arena;
 
@@ -29,14 +29,14 @@ enum page_state { PAGE_FREE, PAGE_OWNED, PAGE_LIMBO };
 
 struct page {
 	uint64_t volume, extent;
-	uint64_t seq;      /* last op destaged into it */
-	uint32_t chain;    /* id */
-	uint32_t next;     /* hash chain, free list or limbo list */
-	uint16_t present;  /* bit per block: its content lies here, unless the index says newer */
-	uint16_t refs;     /* G3 */
-	uint16_t pins;     /* transfers running on it */
-	uint8_t slot;      /* page of the extent */
-	uint8_t state : 2; /* enum page_state */
+	uint64_t seq;        /* last op destaged into it */
+	uint32_t chain;      /* id */
+	uint32_t next;       /* hash chain, free list or limbo list */
+	uint16_t present;    /* bit per block: its content lies here, unless the index says newer */
+	uint16_t refs;       /* G3 */
+	uint16_t pins;       /* transfers running on it */
+	uint8_t slot;        /* page of the extent */
+	uint8_t state : 2;   /* enum page_state */
 	uint8_t in_ckpt : 1; /* a checkpoint written since it was taken may name it */
 	uint32_t crcs[PAGE_BLOCKS];
 };
@@ -47,9 +47,10 @@ struct pages {
 	uint32_t *buckets;
 	uint32_t mask, n;
 	uint32_t free_first, free_n, owned_n, limbo_n;
-	uint32_t virtual_first, virtual_free; /* records n .. n + PAGES_VIRTUAL - 1, during replay */
-	uint32_t limbo_new; /* given up since the last checkpoint began */
-	uint32_t limbo_old; /* given up before that */
+	uint32_t virtual_first,
+		virtual_free; /* records n .. n + PAGES_VIRTUAL - 1, during replay */
+	uint32_t limbo_new;   /* given up since the last checkpoint began */
+	uint32_t limbo_old;   /* given up before that */
 };
 
 struct page_key {
@@ -70,8 +71,8 @@ static inline uint32_t pages_id(const struct pages *g, const struct page *p)
 }
 /* How many pages pages_take() can give. */
 uint32_t pages_room(const struct pages *g);
-/* While the log is replayed over a checkpoint that is newer than parts of it, keys may be owned for a
- * moment that no longer are: records without a page behind them stand in, PAGES_VIRTUAL of them.
+/* While the log is replayed over a checkpoint that is newer than parts of it, keys may be owned for
+ * a moment that no longer are: records without a page behind them stand in, PAGES_VIRTUAL of them.
  * pages_replayed() gives real pages to those that remain; -ENOSPC when there are none. */
 #define PAGES_VIRTUAL 1024u
 void pages_replay(struct pages *g);

@@ -56,7 +56,8 @@ void chain_init(struct store *s, struct chain *c, struct arena *a)
 	c->slot = (uint32_t)(c - s->chains);
 	c->pend = arena_alloc(a, PENDING_SLOTS * sizeof(struct store_op *), ARENA_ALIGN);
 	c->rec_crcs = arena_alloc(a, REC_CRCS * sizeof(uint32_t), ARENA_ALIGN);
-	c->reqs.clients = arena_alloc(a, REQTAB_CLIENTS_MAX * sizeof(struct req_client), ARENA_ALIGN);
+	c->reqs.clients =
+		arena_alloc(a, REQTAB_CLIENTS_MAX * sizeof(struct req_client), ARENA_ALIGN);
 	index_fifo_init(&c->fifo);
 	for (unsigned i = 0; i < EPOCH_CHANGES_PER_CHAIN; i++)
 		c->changes[i].chain = c;
@@ -125,7 +126,8 @@ struct slots { /* the pages a range touches */
 
 static struct slots slots_of(const struct op_rec *rec)
 {
-	return (struct slots){rec->block / PAGE_BLOCKS, (rec->block + rec->blocks - 1) / PAGE_BLOCKS};
+	return (struct slots){rec->block / PAGE_BLOCKS,
+			      (rec->block + rec->blocks - 1) / PAGE_BLOCKS};
 }
 
 bool pending_take_pages(struct store *s, const struct op_rec *rec, bool zero)
@@ -185,8 +187,7 @@ bool pending_is_zero(const struct store_op *op)
 {
 	static const uint8_t zeros[BLOCK_BYTES];
 
-	return op->rec.kind == OP_WRITE_SAME &&
-	       memcmp(op->data->data, zeros, BLOCK_BYTES) == 0;
+	return op->rec.kind == OP_WRITE_SAME && memcmp(op->data->data, zeros, BLOCK_BYTES) == 0;
 }
 
 void pending_add(struct chain *c, struct store_op *op)

@@ -9,27 +9,27 @@
 #define NOT_PINNED UINT32_MAX
 #define RETRIES_MAX 64u
 
-/* A read takes each block from where its newest version is at that moment. What a transfer reads stays
- * where it is (pins), but a page may be rewritten in place meanwhile: then the CRC does not match and
- * the block has another place or CRC by now, and the read starts over. Same place and same CRC: the
- * bytes are bad (S4). */
+/* A read takes each block from where its newest version is at that moment. What a transfer reads
+ * stays where it is (pins), but a page may be rewritten in place meanwhile: then the CRC does not
+ * match and the block has another place or CRC by now, and the read starts over. Same place and
+ * same CRC: the bytes are bad (S4). */
 
 enum where_kind { AT_NOWHERE, AT_MEMORY, AT_LOG, AT_PAGE };
 struct where {
 	enum where_kind kind;
-	bool same;             /* .crc is the unseeded one of a WRITE_SAME */
+	bool same; /* .crc is the unseeded one of a WRITE_SAME */
 	uint32_t crc;
-	uint64_t at_bytes;     /* LOG, PAGE: on the device */
+	uint64_t at_bytes; /* LOG, PAGE: on the device */
 	uint32_t ring, page;
 	const uint8_t *memory;
 };
 
 struct read_state { /* lives in store_read.priv */
 	struct store *s;
-	uint32_t next;    /* first block not yet looked up */
+	uint32_t next; /* first block not yet looked up */
 	uint32_t retries;
-	bool again;       /* a block moved while it was read */
-	bool queued;      /* on store.reads */
+	bool again;  /* a block moved while it was read */
+	bool queued; /* on store.reads */
 };
 static_assert(sizeof(struct read_state) <= sizeof(((struct store_read *)0)->priv), "fits");
 
@@ -100,8 +100,9 @@ static struct where look_up(const struct store *s, const struct store_read *r, u
 		const struct store_op *op = chain_op(c, seq);
 		const struct op_rec *rec = &op->rec;
 
-		if (op_changes_blocks(rec) && rec->volume == r->volume && rec->extent == r->extent &&
-		    block >= rec->block && block - rec->block < rec->blocks)
+		if (op_changes_blocks(rec) && rec->volume == r->volume &&
+		    rec->extent == r->extent && block >= rec->block &&
+		    block - rec->block < rec->blocks)
 			return in_op(op, block);
 	}
 	return committed(s, r->volume, r->extent, block);
@@ -259,8 +260,8 @@ static bool advance(struct store *s, struct store_read *r)
 		else
 			memset(to, 0, BLOCK_BYTES);
 		r->crcs[st->next] = w.kind == AT_NOWHERE ? crc_block_zero(&at)
-				    : w.same		? crc_block(&at, to)
-							: w.crc;
+				    : w.same             ? crc_block(&at, to)
+							 : w.crc;
 		st->next++;
 	}
 	return true;

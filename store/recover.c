@@ -44,8 +44,9 @@ static void window_read(struct disk_io *io, int res)
 
 	r->s->ios--;
 	if (res) {
-		end(r, recovery_fail(r, -EIO, "store: reading the disk failed: %s: check the device",
-				     strerror(-res)));
+		end(r,
+		    recovery_fail(r, -EIO, "store: reading the disk failed: %s: check the device",
+				  strerror(-res)));
 		return;
 	}
 	step(r);
@@ -145,9 +146,10 @@ static int choose_super(struct recovery *r, const struct disk_super **ret)
 	if (*ret)
 		return 0;
 	if (r->newest)
-		return recovery_fail(r, -EBADMSG,
-				     "superblock: no two copies agree: damaged; restore the disk or "
-				     "format it and let the replica be copied");
+		return recovery_fail(
+			r, -EBADMSG,
+			"superblock: no two copies agree: damaged; restore the disk or "
+			"format it and let the replica be copied");
 	return recovery_fail(r, res, "%s", why);
 }
 
@@ -168,8 +170,8 @@ static int take_super(struct recovery *r)
 	pages_replay(&s->pages);
 	l->offset_bytes = sb->log_offset_bytes;
 	l->blocks = (uint32_t)(sb->log_bytes / BLOCK_BYTES);
-	l->before = (struct log_ref){
-		.lsn = sb->prev_lsn, .start = sb->prev_start, .crc = sb->prev_crc};
+	l->before =
+		(struct log_ref){.lsn = sb->prev_lsn, .start = sb->prev_start, .crc = sb->prev_crc};
 	l->lsn = sb->prev_lsn;
 	l->start = sb->prev_start;
 	l->crc = sb->prev_crc;
@@ -208,7 +210,8 @@ static int read_ckpt(struct recovery *r, bool *ret_wait)
 
 			res = ckpt_check(h, sb->secret, sb->ckpt_generation, at, sb->pages_n, &why);
 			if (res)
-				return recovery_fail(r, res, "%s (block %u): the checkpoint is damaged",
+				return recovery_fail(r, res,
+						     "%s (block %u): the checkpoint is damaged",
 						     why, at);
 			res = replay_ckpt(r, h);
 			if (res)
@@ -238,12 +241,12 @@ static int walk(struct recovery *r, bool *ret_wait)
 			return 0;
 		if (look == LOOK_BAD || !log_hdr_follows(h, l->lsn, l->start, l->crc))
 			return 0;
-		ref = (struct log_ref){
-			.lsn = h->lsn,
-			.start = h->start,
-			.crc = h->crc,
-			.block = r->at,
-			.blocks = h->skip_blocks ? h->skip_blocks : h->hdr_blocks + h->data_blocks};
+		ref = (struct log_ref){.lsn = h->lsn,
+				       .start = h->start,
+				       .crc = h->crc,
+				       .block = r->at,
+				       .blocks = h->skip_blocks ? h->skip_blocks
+								: h->hdr_blocks + h->data_blocks};
 		if (l->count == l->ring_n || ref.blocks > l->blocks - l->used)
 			return recovery_fail(r, -EBADMSG, "device log: longer than its region");
 		r->stable = MAX(r->stable, h->stable);
@@ -318,11 +321,12 @@ static int scan(struct recovery *r, bool *ret_wait)
 		if (look == LOOK_WAIT)
 			return 0;
 		if (look == LOOK_OK && is_rot(l, h))
-			return recovery_fail(r, -EBADMSG,
-					     "device log: batch %" PRIu64 " is damaged though %" PRIu64
-					     " was written after it: rot, not a torn end; this replica "
-					     "must be copied anew",
-					     l->lsn + 1, h->lsn);
+			return recovery_fail(
+				r, -EBADMSG,
+				"device log: batch %" PRIu64 " is damaged though %" PRIu64
+				" was written after it: rot, not a torn end; this replica "
+				"must be copied anew",
+				l->lsn + 1, h->lsn);
 		r->at = r->at + 1 == l->blocks ? 0 : r->at + 1;
 	}
 	*ret_wait = false;
@@ -346,8 +350,10 @@ static int replay(struct recovery *r, bool *ret_wait)
 		if (look == LOOK_WAIT)
 			return 0;
 		if (look == LOOK_BAD || h->lsn != ref->lsn)
-			return recovery_fail(r, -EBADMSG, "device log: batch %" PRIu64
-					     " changed while it was read: check the device", ref->lsn);
+			return recovery_fail(r, -EBADMSG,
+					     "device log: batch %" PRIu64
+					     " changed while it was read: check the device",
+					     ref->lsn);
 		res = replay_batch(r, h, (l->first + r->at) % l->ring_n);
 		if (res)
 			return res;
@@ -369,9 +375,10 @@ static void opened(struct super_wait *w, int res)
 	end(r, res);
 }
 
-/* C7. Which earlier start the configuration service knows is only certain when it was noted. All that
- * came later are kept as well; should there be too many, the oldest is forgotten, and a service that
- * knows just that one will refuse the disk: safe, and a matter of starts that all died early. */
+/* C7. Which earlier start the configuration service knows is only certain when it was noted. All
+ * that came later are kept as well; should there be too many, the oldest is forgotten, and a
+ * service that knows just that one will refuse the disk: safe, and a matter of starts that all died
+ * early. */
 static void take_incarnation(struct disk_super *sb, const struct id128 *incarnation)
 {
 	if (sb->registered) {
@@ -398,7 +405,8 @@ static void write_super(struct recovery *r)
 	s->super.start = MAX(s->super.start, l->start) + 1;
 	s->open_wait.done = opened;
 	if (l->count)
-		env_logf(s->env, ENV_INFO, "store: replayed %u batches of the device log", l->count);
+		env_logf(s->env, ENV_INFO, "store: replayed %u batches of the device log",
+			 l->count);
 	super_write(s, &s->open_wait);
 }
 
@@ -471,8 +479,11 @@ void recovery_start(struct store *s, struct arena *a, const struct id128 *incarn
 {
 	struct recovery *r = arena_alloc(a, sizeof(*r), ARENA_ALIGN);
 
-	*r = (struct recovery){
-		.s = s, .buf = s->log.batch[0].buf, .incarnation = *incarnation, .done = done, .arg = arg};
+	*r = (struct recovery){.s = s,
+			       .buf = s->log.batch[0].buf,
+			       .incarnation = *incarnation,
+			       .done = done,
+			       .arg = arg};
 	s->recovery = r;
 	read_window(r, 0, 0, SUPER_REGION_BYTES / BLOCK_BYTES);
 }

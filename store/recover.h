@@ -6,11 +6,11 @@
  *	SUPER   the newest superblock with two equal copies
  *	CKPT    its checkpoint: pages, watermarks, request tables
  *	WALK    headers of the log from the replay start on, as long as each follows the one before
- *	PROVE   payload CRCs of the batches no later header vouches for ("stable"); the first bad one and
- *	        what follows is cut: the torn end
- *	SCAN    the rest of the log: a header that could only exist if the cut were acknowledged is rot
- *	REPLAY  records in log order: epochs, ops; ops <= known are committed, the others are pending
- *	WRITE   superblock with this start's incarnation: the first write of all
+ *	PROVE   payload CRCs of the batches no later header vouches for ("stable"); the first bad
+ *one and what follows is cut: the torn end SCAN    the rest of the log: a header that could only
+ *exist if the cut were acknowledged is rot REPLAY  records in log order: epochs, ops; ops <= known
+ *are committed, the others are pending WRITE   superblock with this start's incarnation: the first
+ *write of all
  *
  *   V1  nothing is written before everything was validated; running it twice finds the same
  *   V2  an acknowledged op is replayed or the open fails with -EBADMSG; never silently dropped
@@ -35,14 +35,14 @@ struct recovery {
 	void *arg;
 	char why[160];
 	struct log_place place;
-	uint64_t ckpt_at;          /* next checkpoint block */
-	struct chain *ckpt_chain;  /* whose clients are due */
+	uint64_t ckpt_at;         /* next checkpoint block */
+	struct chain *ckpt_chain; /* whose clients are due */
 	uint32_t ckpt_clients;
-	uint64_t stable;           /* highest seen */
-	uint32_t at;               /* WALK, SCAN: block; PROVE, REPLAY: batch */
-	uint32_t left;             /* SCAN: blocks to go */
-	uint64_t newest;           /* highest superblock generation on the disk */
-	uint32_t progress;         /* percent reported last */
+	uint64_t stable;   /* highest seen */
+	uint32_t at;       /* WALK, SCAN: block; PROVE, REPLAY: batch */
+	uint32_t left;     /* SCAN: blocks to go */
+	uint64_t newest;   /* highest superblock generation on the disk */
+	uint32_t progress; /* percent reported last */
 };
 
 /* Records of one batch. @payload_block: of the batch's first payload block in the log. 0, -EBADMSG,

@@ -44,7 +44,8 @@ static int ckpt_chain(struct recovery *r, const struct disk_ckpt_hdr *h)
 	struct chain *c;
 
 	if (chain_find(r->s, from->chain))
-		return recovery_fail(r, -EBADMSG, "checkpoint: chain %u is there twice", from->chain);
+		return recovery_fail(r, -EBADMSG, "checkpoint: chain %u is there twice",
+				     from->chain);
 	c = need_chain(r, from->chain);
 	if (!c)
 		return -ENOSPC;
@@ -88,8 +89,8 @@ int replay_ckpt(struct recovery *r, const struct disk_ckpt_hdr *h)
 
 /* ---- ops ---- */
 
-/* A watermark counts from its place in the log on: only from batches that were kept, and early enough
- * for pending ops never to be more than a window. */
+/* A watermark counts from its place in the log on: only from batches that were kept, and early
+ * enough for pending ops never to be more than a window. */
 static void commit_known(struct store *s, struct chain *c, uint64_t known)
 {
 	c->known = MAX(c->known, known);
@@ -133,7 +134,8 @@ static int add_op(struct recovery *r, struct chain *c, const struct log_item *it
 				.logged = true,
 				.priv = ring | (zero ? OP_PRIV_ZERO : 0)};
 	list_init(&op->link);
-	op->payload_offset = log_block_offset(s, ref->block + h->hdr_blocks + it->rec->payload_block);
+	op->payload_offset =
+		log_block_offset(s, ref->block + h->hdr_blocks + it->rec->payload_block);
 	op->crcs = keep_crcs(c, it);
 	pending_add(c, op);
 	c->durable = c->next = c->appended;
@@ -164,7 +166,8 @@ static int replay_op(struct recovery *r, const struct log_item *it, const struct
 					     it->op->seq);
 		return 0;
 	}
-	/* The original of an op whose predecessors are trimmed: their copies come, and one of this. */
+	/* The original of an op whose predecessors are trimmed: their copies come, and one of this.
+	 * */
 	if (it->op->seq > c->next) {
 		c->skipped = MAX(c->skipped, it->op->seq);
 		return 0;
@@ -181,7 +184,8 @@ static int replay_truncate(struct recovery *r, const struct disk_log_truncate *t
 	if (!c || t->to >= c->appended)
 		return 0;
 	if (t->to < c->committed)
-		return recovery_fail(r, -EBADMSG, "device log: chain %u undoes committed ops", c->id);
+		return recovery_fail(r, -EBADMSG, "device log: chain %u undoes committed ops",
+				     c->id);
 	while (c->appended > t->to) {
 		struct store_op *op = chain_op(c, c->appended);
 
@@ -250,7 +254,8 @@ int replay_finish(struct recovery *r)
 		if (c->committed < c->known)
 			return recovery_fail(r, -EBADMSG,
 					     "device log: chain %u ends at op %" PRIu64
-					     ", but %" PRIu64 " was committed: damaged; this replica "
+					     ", but %" PRIu64
+					     " was committed: damaged; this replica "
 					     "must be copied anew",
 					     c->id, c->appended, c->known);
 		c->known_durable = c->known;

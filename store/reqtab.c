@@ -170,8 +170,9 @@ void req_view_overlay(struct req_view *v, const struct op_rec *op)
 		overlay_own(v, op);
 		return;
 	}
-	/* Another client's entry counts against the room of the table. A SESSION above 1 or a CLOSE of
-	 * one that is not there is miscounted to the safe side at worst: refused, tried again. */
+	/* Another client's entry counts against the room of the table. A SESSION above 1 or a CLOSE
+	 * of one that is not there is miscounted to the safe side at worst: refused, tried again.
+	 * */
 	if (op->kind == OP_SESSION && op->session == 1)
 		v->clients_n++;
 }

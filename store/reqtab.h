@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* reqtab - which requests of which clients a chain has executed (PROTOCOL 2, X1-X3).
  *
- * A table holds the effects of committed ops; what is appended and not yet committed is laid over it
- * when the head asks (pending.c keeps those ops). So undoing an op needs nothing here.
+ * A table holds the effects of committed ops; what is appended and not yet committed is laid over
+ * it when the head asks (pending.c keeps those ops). So undoing an op needs nothing here.
  *
  *   Q1  the table is a function of the ops applied, in order: the same on every replica
  *   Q2  per client only requests in [low, low + 256) are remembered; below: complete or given up
@@ -28,8 +28,8 @@ void reqtab_apply(struct reqtab *t, const struct op_rec *op);
 MUST_CHECK int reqtab_restore(struct reqtab *t, const struct req_client *from);
 const struct req_client *reqtab_find(const struct reqtab *t, const struct id128 *client);
 
-/* What one client's entry is once pending ops are laid over the table: start, overlay each op in seq
- * order, then ask. */
+/* What one client's entry is once pending ops are laid over the table: start, overlay each op in
+ * seq order, then ask. */
 struct req_view {
 	const struct id128 *client;
 	uint64_t req_no;

@@ -8,8 +8,8 @@
 
 /* ---- memory ---- */
 
-/* Tables are sized by the default log of such a disk. A log made longer than that at format works, but
- * no more of it is used than the tables can describe. */
+/* Tables are sized by the default log of such a disk. A log made longer than that at format works,
+ * but no more of it is used than the tables can describe. */
 static uint32_t log_blocks_for(uint64_t disk_bytes)
 {
 	return (uint32_t)(MAX(format_log_default(disk_bytes), STORE_LOG_BYTES_MIN) / BLOCK_BYTES);
@@ -39,12 +39,13 @@ size_t store_memory(uint64_t disk_bytes, uint32_t chains_max)
 {
 	uint32_t chains = MIN(chains_max, NODE_CHAINS_MAX);
 
-	return arena_cost(sizeof(struct store), ARENA_ALIGN) + index_bytes(index_n_for(disk_bytes)) +
-	       pages_bytes(pages_n_for(disk_bytes)) + chains * chain_bytes() +
+	return arena_cost(sizeof(struct store), ARENA_ALIGN) +
+	       index_bytes(index_n_for(disk_bytes)) + pages_bytes(pages_n_for(disk_bytes)) +
+	       chains * chain_bytes() +
 	       arena_cost(ring_n_for(disk_bytes) * sizeof(struct log_ref), ARENA_ALIGN) +
 	       LOG_INFLIGHT_MAX * arena_cost(LOG_BATCH_BLOCKS_MAX * BLOCK_BYTES, BLOCK_BYTES) +
-	       arena_cost(rec_ops_n(chains) * sizeof(struct store_op), ARENA_ALIGN) +
-	       read_bytes() + destage_bytes() + ckpt_bytes() + again_bytes() + recovery_bytes() +
+	       arena_cost(rec_ops_n(chains) * sizeof(struct store_op), ARENA_ALIGN) + read_bytes() +
+	       destage_bytes() + ckpt_bytes() + again_bytes() + recovery_bytes() +
 	       arena_cost(BLOCK_BYTES, BLOCK_BYTES);
 }
 
@@ -121,7 +122,8 @@ static void tell(struct store *s)
 /* Returns whether the store is closed and the caller has its memory back. */
 static bool close_progress(struct store *s)
 {
-	bool quiet = s->ios == 0 && !s->sw.busy && list_empty(&s->log.queue) && list_empty(&s->reads);
+	bool quiet =
+		s->ios == 0 && !s->sw.busy && list_empty(&s->log.queue) && list_empty(&s->reads);
 
 	/* Not while another turn is due: the task lies in the memory that is given back. */
 	if (!s->closing || !quiet || s->turn.queued)
@@ -270,9 +272,9 @@ void store_set_cluster(struct store *s, const struct id128 *cluster,
 	s->cluster_done = done;
 	s->cluster_arg = arg;
 	if (s->failed || !id128_is_none(&s->super.cluster)) {
-		s->cluster_res = s->failed				     ? -EIO
+		s->cluster_res = s->failed                              ? -EIO
 				 : id128_eq(&s->super.cluster, cluster) ? 0
-									     : -EEXIST;
+									: -EEXIST;
 		s->cluster_due = true;
 		store_turn(s);
 		return;
@@ -363,7 +365,8 @@ static void check_log(const struct store *s)
 	}
 	CHECK(used == l->used);
 	CHECK(l->used <= l->blocks);
-	LIST_FOR_EACH (it, &l->queue) {
+	LIST_FOR_EACH(it, &l->queue)
+	{
 		const struct store_op *op = CONTAINER_OF(it, struct store_op, link);
 
 		cost += op_cost(&op->rec, op->priv & OP_PRIV_ZERO);

@@ -3,26 +3,28 @@
  *
  *	chaind/node.c --append, commit, read--> store --disk_io--> env_disk (io/ or sim/)
  *
- * A store holds replicas of many chains. Per chain it is a log of ops plus the state those ops made:
+ * A store holds replicas of many chains. Per chain it is a log of ops plus the state those ops
+ * made:
  *
  *   known <= committed <= durable <= appended
  *
  *   S1  store_op.done(0) means the op and everything appended before it on that chain is on stable
  *       media; ops of a chain complete in seq order (device log: LSN order)
- *   S2  reads return committed content only: ops <= the last store_commit(). Uncommitted ops sit in a
- *       per-chain pending list and touch neither index nor pages (PROTOCOL 2, W6)
- *   S3  only committed ops are destaged or trimmed; a block leaves the index only when its page copy
- *       is written, the log is trimmed only to a durable checkpoint (03-storage)
+ *   S2  reads return committed content only: ops <= the last store_commit(). Uncommitted ops sit in
+ *       a per-chain pending list and touch neither index nor pages (PROTOCOL 2, W6)
+ *   S3  only committed ops are destaged or trimmed; a block leaves the index only when its page
+ *       copy is written, the log is trimmed only to a durable checkpoint (03-storage)
  *   S4  every block returned passed its seeded CRC; one that does not is -EBADMSG, never data
- *   S5  request tables (X1) are part of the committed-and-pending state and survive recovery exactly
- *   S6  after any write or flush error the store is FAILED: every later call fails with -EIO, nothing
- *       is retried
- *   S7  bytes used <= bytes of the arena given at open; the log, pages and extent table never exceed
- *       their regions: store_append() refuses with -ENOSPC before anything changed
+ *   S5  request tables (X1) are part of the committed-and-pending state and survive recovery
+ *       exactly
+ *   S6  after any write or flush error the store is FAILED: every later call fails with -EIO,
+ *       nothing is retried
+ *   S7  bytes used <= bytes of the arena given at open; the log, pages and extent table never
+ *       exceed their regions: store_append() refuses with -ENOSPC before anything changed
  *
- * Ownership: store_op and store_read are embedded by the caller and belong to the store from the call
- * until done (append: also afterwards, until the op is committed AND durable: .released is called
- * then, exactly once). Buffers are referenced by the store as long as it needs them.
+ * Ownership: store_op and store_read are embedded by the caller and belong to the store from the
+ * call until done (append: also afterwards, until the op is committed AND durable: .released is
+ * called then, exactly once). Buffers are referenced by the store as long as it needs them.
  * Thread: the reactor's. No callback is entered from within a call (E1). */
 
 #ifndef STORE_STORE_H
@@ -40,12 +42,14 @@ struct store; /* opaque */
 struct store_format {
 	uint64_t log_bytes; /* 0: default, 5 % of the device, at least 64 MiB (or 1/4 of it) */
 	struct id128 disk;  /* store uuid, random */
-	uint64_t secret;    /* random: seeds header CRCs, so that a client's image of a log is not one */
-	bool force;         /* overwrite an existing superblock */
+	uint64_t secret; /* random: seeds header CRCs, so that a client's image of a log is not one
+			  */
+	bool force;      /* overwrite an existing superblock */
 };
 
 /* Write superblocks, empty log and checkpoint. Asynchronous on @d; @arena must hold
- * store_format_memory(). done(arg, 0 or -errno, text): -EEXIST when a superblock is there and !force,
+ * store_format_memory(). done(arg, 0 or -errno, text): -EEXIST when a superblock is there and
+ * !force,
  * -ENOSPC when too small. */
 size_t store_format_memory(void);
 void store_format_start(struct env *e, struct env_disk *d, const struct store_format *f,
@@ -57,16 +61,18 @@ void store_format_start(struct env *e, struct env_disk *d, const struct store_fo
 struct store_config {
 	struct env *env;
 	struct env_disk *disk;
-	struct buf_pool *bufs;     /* payloads of reads and re-reads come from here (BUF_NODE) */
-	uint32_t chains_max;       /* replicas it may hold */
-	struct id128 incarnation;  /* of this start; written as (previous, new) before open completes (C7) */
+	struct buf_pool *bufs;    /* payloads of reads and re-reads come from here (BUF_NODE) */
+	uint32_t chains_max;      /* replicas it may hold */
+	struct id128 incarnation; /* of this start; written as (previous, new) before open completes
+				     (C7) */
 };
 
 #define STORE_DOUBTFUL_MAX 8u
-struct store_opened { /* what open found */
+struct store_opened {               /* what open found */
 	struct id128 disk, cluster; /* cluster: none until store_set_cluster() */
 	struct id128 previous;      /* latest incarnation known to have been registered (C7) */
-	/* Later starts that ended before store_registered() was durable, newest first; none: no more. */
+	/* Later starts that ended before store_registered() was durable, newest first; none: no
+	 * more. */
 	struct id128 doubtful[STORE_DOUBTFUL_MAX];
 	uint64_t bytes_total, bytes_free;
 };
@@ -74,8 +80,9 @@ struct store_opened { /* what open found */
 /* Memory for a store on a disk of @disk_bytes. */
 size_t store_memory(uint64_t disk_bytes, uint32_t chains_max);
 /* Reads superblock, checkpoint, log; may report progress through env log. done: 0, or -errno with a
- * text naming thing, cause, next step: -ENODEV not a store, -EBADMSG damage (rot), -EPROTONOSUPPORT newer
- * format, -ENOSPC disk smaller than formatted. Nothing is written before everything was validated. */
+ * text naming thing, cause, next step: -ENODEV not a store, -EBADMSG damage (rot), -EPROTONOSUPPORT
+ * newer format, -ENOSPC disk smaller than formatted. Nothing is written before everything was
+ * validated. */
 struct store *store_open(const struct store_config *cfg, struct arena *a,
 			 void (*done)(void *arg, int res, const char *why,
 				      const struct store_opened *found),
@@ -93,7 +100,7 @@ void store_registered(struct store *s);
 
 struct store_chain_info {
 	uint32_t chain;
-	uint64_t epoch;     /* last store_set_epoch(); 0 never */
+	uint64_t epoch; /* last store_set_epoch(); 0 never */
 	uint64_t history;
 	uint64_t last;      /* highest seq appended and durable (after recovery: end of its log) */
 	uint64_t committed; /* highest seq committed here (after recovery: highest proved known) */
@@ -114,12 +121,12 @@ void store_set_epoch(struct store *s, uint32_t chain, uint64_t epoch, uint64_t h
 /* ---- write ---- */
 
 struct store_op {
-	struct list link;     /* the store's */
-	struct op_rec rec;    /* filled by the caller */
-	uint32_t *crcs;       /* rec.crcs_n of them, the caller's memory until .released */
-	struct buf *data;     /* payload or NULL; the store takes its own reference */
-	void (*done)(struct store_op *op, int res);      /* durable (S1), or failed */
-	void (*released)(struct store_op *op);           /* committed and durable: forget it */
+	struct list link;  /* the store's */
+	struct op_rec rec; /* filled by the caller */
+	uint32_t *crcs;    /* rec.crcs_n of them, the caller's memory until .released */
+	struct buf *data;  /* payload or NULL; the store takes its own reference */
+	void (*done)(struct store_op *op, int res); /* durable (S1), or failed */
+	void (*released)(struct store_op *op);      /* committed and durable: forget it */
 	/* The store's own from here: where it lies. */
 	uint64_t lsn, payload_offset;
 	bool durable, committed, logged;
@@ -127,15 +134,17 @@ struct store_op {
 };
 
 /* Append the chain's next op (rec.seq == appended + 1, CHECKed). Returns 0, -EAGAIN when the log is
- * full for now (nothing changed; retry after space_cb), -ENOSPC when no page could back it, -EIO FAILED. */
+ * full for now (nothing changed; retry after space_cb), -ENOSPC when no page could back it, -EIO
+ * FAILED. */
 MUST_CHECK int store_append(struct store *s, struct store_op *op);
-/* Everything of @chain up to @seq is committed; <= appended. Moves pending ops into the index (in seq
- * order). The token rule makes committed imply durable: CHECKed. */
+/* Everything of @chain up to @seq is committed; <= appended. Moves pending ops into the index (in
+ * seq order). The token rule makes committed imply durable: CHECKed. */
 void store_commit(struct store *s, uint32_t chain, uint64_t seq);
 /* Called whenever log or page space came back after a refusal. */
 void store_on_space(struct store *s, void (*space)(void *arg), void *arg);
-/* Re-read an op from pending memory or the device log, for a rewind: seq in (committed, last]; after recovery too.
- * done(op-filled, res): @fetch->rec, crcs, data (a new reference the caller puts). */
+/* Re-read an op from pending memory or the device log, for a rewind: seq in (committed, last];
+ * after recovery too. done(op-filled, res): @fetch->rec, crcs, data (a new reference the caller
+ * puts). */
 struct store_fetch {
 	uint32_t chain;
 	uint64_t seq;
@@ -143,8 +152,8 @@ struct store_fetch {
 	uint32_t crcs[OP_BLOCKS_MAX];
 	struct buf *data;
 	void (*done)(struct store_fetch *f, int res); /* -ENOENT, -ENOBUFS (try later), -EBADMSG */
-	void *priv;        /* the caller's */
-	struct disk_io io; /* the store's from here */
+	void *priv;                                   /* the caller's */
+	struct disk_io io;                            /* the store's from here */
 	struct list link;
 	struct store *store;
 	uint32_t ring;
@@ -155,16 +164,17 @@ void store_fetch(struct store *s, struct store_fetch *f);
 /* ---- read ---- */
 
 struct store_read {
-	struct list link;   /* the store's */
+	struct list link; /* the store's */
 	uint32_t chain;
 	uint64_t volume, extent;
 	uint32_t block, blocks; /* blocks <= OP_BLOCKS_MAX, inside one extent */
-	bool sequenced;     /* false: committed content (S2). true: newest appended content, pending ops
-			     * included: the head's read-modify-write (PROTOCOL 2, SCSI mapping) */
-	struct buf *data;   /* out: blocks * 4096 bytes; absent blocks are zero; reference is the caller's */
-	uint32_t crcs[OP_BLOCKS_MAX]; /* out: seeded, absent blocks included */
+	bool sequenced; /* false: committed content (S2). true: newest appended content, pending ops
+			 * included: the head's read-modify-write (PROTOCOL 2, SCSI mapping) */
+	struct buf *data; /* out: blocks * 4096 bytes; absent blocks are zero; reference is the
+			     caller's */
+	uint32_t crcs[OP_BLOCKS_MAX];                /* out: seeded, absent blocks included */
 	void (*done)(struct store_read *r, int res); /* 0, -EBADMSG, -EIO, -ENOBUFS */
-	void *priv[8];      /* the store's */
+	void *priv[8];                               /* the store's */
 	uint32_t ios;
 	int res;
 };
@@ -180,8 +190,9 @@ enum store_req_state {
 	STORE_REQ_BELOW_LOW, /* given up by its client: reject */
 	STORE_REQ_NO_CLIENT, /* no SESSION was sequenced for this client (or it was forgotten) */
 	STORE_REQ_OLD_SESSION,
-	STORE_REQ_FULL,      /* SESSION 1 of a new client and the table is full */
-	STORE_REQ_AHEAD,     /* req_no >= contiguous + REQ_OUTSTANDING_MAX: not possible for an honest client */
+	STORE_REQ_FULL,  /* SESSION 1 of a new client and the table is full */
+	STORE_REQ_AHEAD, /* req_no >= contiguous + REQ_OUTSTANDING_MAX: not possible for an honest
+			    client */
 };
 struct store_req_answer {
 	enum store_req_state state;
@@ -198,9 +209,9 @@ void store_req_lookup(const struct store *s, uint32_t chain, const struct id128 
 /* ---- state ---- */
 
 struct store_stats {
-	uint64_t bytes_total, bytes_free;     /* pages */
+	uint64_t bytes_total, bytes_free; /* pages */
 	uint64_t log_bytes, log_used_bytes;
-	uint64_t written_bytes, read_bytes;   /* device */
+	uint64_t written_bytes, read_bytes; /* device */
 	uint64_t batches, ops, destaged_blocks, checkpoints;
 	bool failed;
 };

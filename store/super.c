@@ -3,8 +3,8 @@
 
 #include "store/internal.h"
 
-/* Copies 1 and 2, flush, copies 3 and 4, flush: at any moment two equal copies of one generation are
- * on the disk, and open takes the newest generation that has two. */
+/* Copies 1 and 2, flush, copies 3 and 4, flush: at any moment two equal copies of one generation
+ * are on the disk, and open takes the newest generation that has two. */
 
 enum { STEP_FIRST, STEP_FLUSH_FIRST, STEP_SECOND, STEP_FLUSH_SECOND, STEP_END };
 

@@ -45,8 +45,8 @@ static void apply(const struct model_op *op, struct model_block to[MODEL_EXTENTS
 	if (!op_changes_blocks(rec))
 		return;
 	for (uint32_t b = rec->block; b < rec->block + rec->blocks; b++)
-		to[rec->extent][b] = (struct model_block){
-			.stamp = op->stamp, .same = rec->kind == OP_WRITE_SAME};
+		to[rec->extent][b] = (struct model_block){.stamp = op->stamp,
+							  .same = rec->kind == OP_WRITE_SAME};
 }
 
 void model_content(const struct model_chain *c, uint64_t seq,
@@ -135,7 +135,8 @@ void model_check_requests(const struct model_chain *c, uint32_t chain, const str
 
 			if (!id128_eq(&rec->client, &client) || rec->kind == OP_SESSION)
 				continue;
-			store_req_lookup(s, chain, &client, rec->req_no, 1, t.session, OP_WRITE, &a);
+			store_req_lookup(s, chain, &client, rec->req_no, 1, t.session, OP_WRITE,
+					 &a);
 			CHECK(a.state ==
 			      (rec->req_no < t.low ? STORE_REQ_BELOW_LOW : STORE_REQ_KNOWN));
 			CHECK(a.state != STORE_REQ_KNOWN || a.seq == rec->seq);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* crash_model - what a store must hold, kept the simple way: every op of a life in an array.
  *
- * Each chain writes its own volume. Content is named by a stamp (0: absent, zeros). The state as of a
- * committed seq is "base" plus the ops after it; base moves up to what each recovery found committed,
- * which may never go back.
+ * Each chain writes its own volume. Content is named by a stamp (0: absent, zeros). The state as of
+ * a committed seq is "base" plus the ops after it; base moves up to what each recovery found
+ * committed, which may never go back.
  *
  *   M1  after recovery: acknowledged <= last <= appended, base <= committed <= committed before
- *   M2  committed content is exactly the ops up to .committed, newest-appended content those up to .last
+ *   M2  committed content is exactly the ops up to .committed, newest-appended content those up to
+ *       .last
  *   M3  the request table answers exactly from the ops up to .last
  *
  * One thread; aborts through CHECK with the seed printed by the caller. */
@@ -21,7 +22,7 @@
 #define MODEL_EXTENTS 2u
 #define MODEL_BLOCKS 40u /* of each extent are used: two and a half pages */
 #define MODEL_CLIENTS 3u
-#define MODEL_OPS 20000u  /* per chain and life */
+#define MODEL_OPS 20000u /* per chain and life */
 
 struct model_block {
 	uint64_t stamp;

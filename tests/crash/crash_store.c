@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* crash_store - the real store over a disk that loses power: random lives of ops, commits, reads and
- * power cuts at any moment; after each the store is opened and everything it says is compared with the
- * model (crash_model.h).
+/* crash_store - the real store over a disk that loses power: random lives of ops, commits, reads
+ * and power cuts at any moment; after each the store is opened and everything it says is compared
+ * with the model (crash_model.h).
  *
  *	crash_store [--seed S] [--states N] [--seconds T] [--json]
  *
- * One state = one cut followed by a full comparison. Exit status 0: no state was bad. A bad state aborts
- * with the seed of its life on stderr; `--seed S --states 1000000` replays that life first. */
+ * One state = one cut followed by a full comparison. Exit status 0: no state was bad. A bad state
+ * aborts with the seed of its life on stderr; `--seed S --states 1000000` replays that life first.
+ * */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -44,7 +45,8 @@ struct life {
 	bool flag;
 	int res;
 	char why[200];
-	/* What this life is like: a store that is always busy shows other things than one at rest. */
+	/* What this life is like: a store that is always busy shows other things than one at rest.
+	 * */
 	bool big;        /* long ops: the log is always half full */
 	bool restless;   /* time hardly passes */
 	uint32_t chains; /* in use */
@@ -87,10 +89,8 @@ static void pool_reset(struct life *l)
 
 static void format(struct life *l)
 {
-	const struct store_format f = {.disk = {{1, 2, 3}},
-				       .secret = current_seed,
-				       .log_bytes = 4u << 20,
-				       .force = true};
+	const struct store_format f = {
+		.disk = {{1, 2, 3}}, .secret = current_seed, .log_bytes = 4u << 20, .force = true};
 	void *memory = fake_memory(store_format_memory());
 	struct arena a;
 
@@ -165,7 +165,7 @@ static struct life_op *free_op(struct life *l)
 
 static void choose_range(struct life *l, struct op_rec *rec)
 {
-	static const uint16_t kinds[] = {OP_WRITE, OP_WRITE, OP_WRITE, OP_WRITE, OP_WRITE,
+	static const uint16_t kinds[] = {OP_WRITE, OP_WRITE, OP_WRITE,      OP_WRITE,      OP_WRITE,
 					 OP_WRITE, OP_UNMAP, OP_WRITE_SAME, OP_MISCOMPARE, OP_NOP};
 
 	rec->kind = kinds[pick(l, ARRAY_LEN(kinds))];
@@ -302,7 +302,8 @@ static void expect_content(struct life *l, uint32_t chain, uint64_t seq, bool se
 			return;
 		CHECK(rd.res == 0);
 		for (uint32_t b = 0; b < MODEL_BLOCKS; b++)
-			CHECK(model_is(rd.read.data->data + (size_t)b * BLOCK_BYTES, &want[e][b], b));
+			CHECK(model_is(rd.read.data->data + (size_t)b * BLOCK_BYTES, &want[e][b],
+				       b));
 		buf_put(rd.read.data);
 	}
 }
@@ -425,7 +426,8 @@ static void act(struct life *l)
 	case 3:
 		if (c->epoch_asked == c->epoch_acked) {
 			c->epoch_asked++;
-			store_set_epoch(l->s, chain, c->epoch_asked, c->epoch_asked * 3, epoch_done, c);
+			store_set_epoch(l->s, chain, c->epoch_asked, c->epoch_asked * 3, epoch_done,
+					c);
 		}
 		break;
 	case 4: /* time passes */
@@ -521,7 +523,8 @@ int main(int argc, char **argv)
 			limit = strtod(argv[++i], NULL);
 		else
 			return fprintf(stderr, "usage: crash_store [--seed S] [--states N] "
-					       "[--seconds T] [--json]\n"), 2;
+					       "[--seconds T] [--json]\n"),
+			       2;
 	}
 	signal(SIGABRT, on_abort);
 	fake_env_init(&l.fe, seed);

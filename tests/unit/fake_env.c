@@ -189,8 +189,9 @@ static void clean(struct fake_disk *d)
 	d->dirty_n = 0;
 }
 
-/* Sectors that became dirty after the flush was submitted stay so. Of one that was written before and
- * after, the newer bytes become durable: a disk may do that, and the older ones are not kept here. */
+/* Sectors that became dirty after the flush was submitted stay so. Of one that was written before
+ * and after, the newer bytes become durable: a disk may do that, and the older ones are not kept
+ * here. */
 static void flush_until(struct fake_disk *d, uint64_t writes)
 {
 	uint32_t kept = 0;
@@ -204,7 +205,7 @@ static void flush_until(struct fake_disk *d, uint64_t writes)
 			continue;
 		}
 		make_durable(d, sector);
-		d->dirty[sector / 8] &= (uint8_t)~(1u << (sector % 8));
+		d->dirty[sector / 8] &= (uint8_t) ~(1u << (sector % 8));
 	}
 	d->dirty_n = kept;
 }
@@ -343,7 +344,8 @@ bool fake_step_now(struct fake_env *fe)
 {
 	bool did = !list_empty(&fe->tasks);
 
-	LIST_FOR_EACH (it, &fe->disks) {
+	LIST_FOR_EACH(it, &fe->disks)
+	{
 		struct fake_disk *d = CONTAINER_OF(it, struct fake_disk, link);
 		uint64_t n = fe->shuffle ? 1 + fake_random(fe, 3) : 1;
 
@@ -360,7 +362,8 @@ static bool fire_timer(struct fake_env *fe)
 {
 	struct env_timer *next = NULL;
 
-	LIST_FOR_EACH (it, &fe->timers) {
+	LIST_FOR_EACH(it, &fe->timers)
+	{
 		struct env_timer *t = CONTAINER_OF(it, struct env_timer, link);
 
 		if (!next || t->at_ns < next->at_ns)

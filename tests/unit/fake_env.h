@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* fake_env - struct env and struct env_disk in memory, for unit and crash tests: a virtual clock, timers,
- * deferred tasks, and disks that forget.
+/* fake_env - struct env and struct env_disk in memory, for unit and crash tests: a virtual clock,
+ * timers, deferred tasks, and disks that forget.
  *
  *   K1  callbacks come from fake_step() only (E1); tasks run after the completions of one step (E4)
  *   K2  a disk's reads see every completed write. After fake_disk_crash() it holds what was durable
@@ -20,32 +20,34 @@ struct fake_env {
 	uint64_t now_ns;
 	uint64_t rng;
 	struct list tasks, timers, disks;
-	bool shuffle;         /* complete transfers in random order */
-	unsigned log_lines;   /* lines logged at WARN or worse */
+	bool shuffle;       /* complete transfers in random order */
+	unsigned log_lines; /* lines logged at WARN or worse */
 	char last_line[512];
 };
 
 struct fake_disk {
 	struct env_disk disk;
-	struct list link;     /* fake_env.disks */
+	struct list link; /* fake_env.disks */
 	struct fake_env *fe;
-	uint8_t *seen;        /* what reads return */
-	uint8_t *durable;     /* what a crash leaves at least */
-	uint8_t *dirty;       /* bit per sector: seen may differ from durable */
-	uint32_t *dirty_list; /* sectors whose bit is set */
+	uint8_t *seen;         /* what reads return */
+	uint8_t *durable;      /* what a crash leaves at least */
+	uint8_t *dirty;        /* bit per sector: seen may differ from durable */
+	uint32_t *dirty_list;  /* sectors whose bit is set */
 	uint64_t *dirty_since; /* d->writes when it became dirty, beside dirty_list */
 	uint32_t dirty_n;
-	struct list queue;    /* disk_io under way */
+	struct list queue; /* disk_io under way */
 	uint32_t queue_n;
 	uint64_t ios, writes, flushes;
-	/* Failure injection: the write (or flush) with this number, from 1, ends with -EIO. 0: none. */
+	/* Failure injection: the write (or flush) with this number, from 1, ends with -EIO. 0:
+	 * none. */
 	uint64_t fail_write, fail_flush, fail_read, reads;
-	bool stalled;         /* completes nothing */
+	bool stalled; /* completes nothing */
 };
 
 void fake_env_init(struct fake_env *fe, uint64_t seed);
 uint64_t fake_random(struct fake_env *fe, uint64_t below);
-/* Complete some transfers, or fire the next timer; then run tasks. False when nothing is left to do. */
+/* Complete some transfers, or fire the next timer; then run tasks. False when nothing is left to
+ * do. */
 bool fake_step(struct fake_env *fe);
 /* The same, but time stands still: false when only timers are left. */
 bool fake_step_now(struct fake_env *fe);
@@ -53,7 +55,8 @@ bool fake_step_now(struct fake_env *fe);
 void fake_run(struct fake_env *fe, const bool *flag);
 /* Drop all tasks and timers: the process died. Disks are crashed separately. */
 void fake_env_crash(struct fake_env *fe);
-/* A region, all zero, page aligned, for an arena or a disk: only pages that are touched cost anything. */
+/* A region, all zero, page aligned, for an arena or a disk: only pages that are touched cost
+ * anything. */
 void *fake_memory(size_t len_bytes);
 void fake_memory_zero(void *p, size_t len_bytes);
 void fake_memory_free(void *p, size_t len_bytes); /* NULL allowed */
@@ -64,8 +67,8 @@ void fake_disk_reset(struct fake_disk *d, struct fake_env *fe);
 void fake_disk_fini(struct fake_disk *d);
 /* Power cut: K2. @keep_permille of the sectors that may go either way survive. */
 void fake_disk_crash(struct fake_disk *d, uint32_t keep_permille);
-/* The process died, the power stayed: completed writes are all there, those under way are not done or
- * done. */
+/* The process died, the power stayed: completed writes are all there, those under way are not done
+ * or done. */
 void fake_disk_kill(struct fake_disk *d);
 /* Change bytes behind everybody's back (rot). */
 void fake_disk_poke(struct fake_disk *d, uint64_t offset_bytes, const void *bytes, size_t n);

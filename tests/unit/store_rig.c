@@ -233,8 +233,7 @@ struct rig_op *rig_op(struct rig *r, uint32_t chain, enum op_kind kind, uint64_t
 	assert_true(r->ops_n < RIG_OPS);
 	r->ops[r->ops_n++] = o;
 	o->stamp = r->ops_n;
-	o->op = (struct store_op){
-		.crcs = o->crcs, .done = op_done, .released = op_released};
+	o->op = (struct store_op){.crcs = o->crcs, .done = op_done, .released = op_released};
 	o->op.rec = (struct op_rec){.epoch = 1,
 				    .chain = chain,
 				    .volume = chain,
@@ -263,8 +262,8 @@ int rig_append(struct rig *r, struct rig_op *o)
 		uint8_t *block = o->op.data->data + (size_t)i * BLOCK_BYTES;
 
 		rig_fill(block, o->stamp, rec->kind == OP_WRITE ? rec->block + i : 0);
-		o->crcs[i] = rec->kind == OP_WRITE ? crc_block(&at, block)
-						   : crc_block_anywhere(block);
+		o->crcs[i] =
+			rec->kind == OP_WRITE ? crc_block(&at, block) : crc_block_anywhere(block);
 	}
 	res = store_append(r->s, &o->op);
 	if (o->op.data)
@@ -399,8 +398,7 @@ static void expect(struct rig *r, uint32_t chain, uint64_t extent, uint32_t bloc
 void rig_expect(struct rig *r, uint32_t chain, uint64_t extent, uint32_t block, uint32_t n,
 		bool sequenced, const struct rig_op *op)
 {
-	expect(r, chain, extent, block, n, sequenced, op->stamp,
-	       op->op.rec.kind == OP_WRITE_SAME);
+	expect(r, chain, extent, block, n, sequenced, op->stamp, op->op.rec.kind == OP_WRITE_SAME);
 }
 
 void rig_expect_part(struct rig *r, uint32_t chain, uint64_t extent, uint32_t block, uint32_t n,

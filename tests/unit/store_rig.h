@@ -52,7 +52,7 @@ struct rig {
 	struct rig_op *ops_of_last[RIG_CHAINS + 8][EXTENT_BLOCKS]; /* extent 0: newest writer */
 };
 
-struct rig *rig_new(void *unused, uint64_t seed);                 /* formatted, 64 MiB */
+struct rig *rig_new(void *unused, uint64_t seed); /* formatted, 64 MiB */
 struct rig *rig_new_sized(uint64_t seed, uint64_t disk_bytes, uint64_t log_bytes);
 void rig_free(struct rig *r);
 int rig_format(struct rig *r, bool force);
@@ -68,12 +68,14 @@ int rig_set_cluster(struct rig *r, const struct id128 *cluster);
 /* Volume of chain c is c. The op is kept until rig_free(). */
 struct rig_op *rig_op(struct rig *r, uint32_t chain, enum op_kind kind, uint64_t extent);
 int rig_append(struct rig *r, struct rig_op *op);
-struct rig_op *rig_write(struct rig *r, uint32_t chain, uint64_t extent, uint32_t block, uint32_t n);
+struct rig_op *rig_write(struct rig *r, uint32_t chain, uint64_t extent, uint32_t block,
+			 uint32_t n);
 struct rig_op *rig_write_retry(struct rig *r, uint32_t chain, uint64_t extent, uint32_t block,
 			       uint32_t n); /* waits for space on -EAGAIN */
 int rig_try_write(struct rig *r, uint32_t chain, uint64_t extent, uint32_t block, uint32_t n,
 		  struct rig_op **ret);
-struct rig_op *rig_unmap(struct rig *r, uint32_t chain, uint64_t extent, uint32_t block, uint32_t n);
+struct rig_op *rig_unmap(struct rig *r, uint32_t chain, uint64_t extent, uint32_t block,
+			 uint32_t n);
 struct rig_op *rig_write_same(struct rig *r, uint32_t chain, uint64_t extent, uint32_t block,
 			      uint32_t n, uint64_t stamp);
 

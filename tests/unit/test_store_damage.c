@@ -234,7 +234,8 @@ static void test_store_rotten_block_is_an_error_and_never_data(void **state)
 	store_commit(r->s, 1, 6);
 	rig_settle(r);
 	rig_fill(want, r->ops[1]->stamp, 9); /* second op: blocks 8 to 11 */
-	for (uint64_t b = super_copy(r, 0)->pages_offset_bytes; b < r->disk_bytes; b += BLOCK_BYTES) {
+	for (uint64_t b = super_copy(r, 0)->pages_offset_bytes; b < r->disk_bytes;
+	     b += BLOCK_BYTES) {
 		if (memcmp(r->disk.seen + b, want, BLOCK_BYTES) != 0)
 			continue;
 		bad = r->disk.seen[b + 77] ^ 4;
@@ -293,8 +294,9 @@ static const struct rig_op *newest_writer(struct rig_op *const *op, unsigned n, 
 	return NULL;
 }
 
-/* The Nth write, flush or read of a little life fails, N = 1, 2, 3 ... until it has none: nothing that
- * was acknowledged is lost, every op ends exactly once, and the store can be opened afterwards. */
+/* The Nth write, flush or read of a little life fails, N = 1, 2, 3 ... until it has none: nothing
+ * that was acknowledged is lost, every op ends exactly once, and the store can be opened
+ * afterwards. */
 static bool life_with_error(unsigned which, uint64_t n)
 {
 	struct rig *r = rig_new(NULL, 29);
