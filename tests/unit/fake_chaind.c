@@ -211,7 +211,7 @@ static void on_request(struct fake_cluster *k, struct fake_chain *c, const struc
 
 	CHECK(q->req_no > 0);
 	CHECK(q->req_no < FAKE_NUMBERS_MAX);
-	if (q->crcs_n > 1)
+	if (q->kind == REQ_WRITE && q->crcs_n)
 		CHECK(wire_blocks_check(f->data->data, (uint32_t *)(void *)(f->meta + sizeof(*q)),
 					q->crcs_n, q->volume, q->extent,
 					q->offset_bytes / BLOCK_BYTES) < 0);
