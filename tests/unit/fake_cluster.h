@@ -68,14 +68,14 @@ struct fake_cluster {
 	uint32_t ghosts_n;
 	/* knobs */
 	bool hold_commits, hold_reads, hold_confirms;
-	uint32_t busy_n;                      /* that many requests are answered BUSY */
-	uint32_t busy_percent;       /* of requests */
-	uint32_t reset_percent;      /* of chaos, in tenths */
-	uint32_t drop_percent;       /* of what daemons answer: lost, the connection stays up */
-	uint32_t read_again_n;                /* that many reads are answered -EAGAIN */
-	uint32_t rot_n;                       /* that many reads come back with a flipped bit */
-	uint32_t deny_n;                      /* that many confirmations name epoch 0 */
-	int32_t fail_status; /* answer modifications with this, unnumbered; 0 off */
+	uint32_t busy_n;        /* that many requests are answered BUSY */
+	uint32_t busy_percent;  /* of requests */
+	uint32_t reset_percent; /* of chaos, in tenths */
+	uint32_t drop_percent;  /* of what daemons answer: lost, the connection stays up */
+	uint32_t read_again_n;  /* that many reads are answered -EAGAIN */
+	uint32_t rot_n;         /* that many reads come back with a flipped bit */
+	uint32_t deny_n;        /* that many confirmations name epoch 0 */
+	int32_t fail_status;    /* answer modifications with this, unnumbered; 0 off */
 	uint32_t window_ops;
 	/* the client under test */
 	struct client *client;
