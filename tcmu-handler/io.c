@@ -125,6 +125,8 @@ int io_read(struct tcmu_device *dev, struct tcmur_cmd *cmd, struct iovec *iov, s
 	io = io_get(cd, cmd, true);
 	if (!io)
 		return TCMU_STS_NO_RESOURCE;
+	if (!len_bytes)
+		return transfer_nothing(cd, io);
 	return submitted(
 		io, chainblk_read(cd->vol, iov, (int)iov_n, (uint64_t)offset_bytes, part_done, io));
 }

@@ -30,6 +30,7 @@ from gateway import GatewayError, GuestGateway, HostGateway, host_can  # noqa: E
 from vm import VM, VMError, plugin_files  # noqa: E402
 
 MOCK_SIZE = 1 << 30
+MEMORY = "/dev/shm"
 
 
 class StepError(Exception):
@@ -76,21 +77,38 @@ class Steps:
         return "\n".join("%-*s %7.1f s" % (width, name, took) for name, took in self.done)
 
 
+def memory_folder(need_bytes):
+    """A folder in memory for stores, for tests that do not look at disks; None when there is no room
+    or the kernel cannot do direct I/O there (before 6.6)."""
+    if shutil.disk_usage(MEMORY).free < 2 * need_bytes if os.path.isdir(MEMORY) else True:
+        return None
+    path = tempfile.mkdtemp(prefix="chainblk-", dir=MEMORY)
+    probe = os.path.join(path, "probe")
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_RDWR | os.O_DIRECT))
+        os.unlink(probe)
+    except OSError:
+        shutil.rmtree(path)
+        return None
+    return path
+
+
 class Rig:
     """Everything that was started here ends in stop(), which may be called at any time."""
 
     def __init__(self, run_dir=None, build_dir=None, fio=False, mock=None, allow_host=False,
-                 say=None):
+                 say=None, memory_bytes=0):
         self.made_dir = run_dir is None
-        self.run_dir = os.path.abspath(run_dir) if run_dir else \
+        run_dir = run_dir or (memory_folder(memory_bytes) if memory_bytes else None) or \
             tempfile.mkdtemp(prefix="chainblk-", dir="/var/tmp")
+        self.run_dir = os.path.abspath(run_dir)
         self.build_dir = os.path.abspath(build_dir or default_build())
         self.fio, self.mock, self.allow_host = fio, mock, allow_host
         self.say = say or (lambda line: print(line, file=sys.stderr, flush=True))
         self.cluster = self.vm = self.gateway = None
         os.makedirs(self.run_dir, exist_ok=True)
 
-    def start_cluster(self, servers=3, store_size="2G"):
+    def start_cluster(self, servers=3, store_size="1536M"):
         if self.mock:
             return
         self.cluster = Cluster(os.path.join(self.run_dir, "cluster"), self.build_dir, servers,

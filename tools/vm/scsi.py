@@ -25,6 +25,8 @@ EXPECTED = os.path.join(os.path.dirname(os.path.dirname(HERE)), "tests", "e2e",
                         "scsi_expected.txt")
 SUITE_S = 120
 RUN_S = 270
+LUN_SIZE = "256M"
+STORE_BYTES = 768 << 20
 FAMILY = "SCSI"
 
 
@@ -139,8 +141,8 @@ def report(verdict, outcomes, flaky, say):
 def run(rig, steps, log_dir):
     """On a rig whose gateway is up. Returns the verdict."""
     failing, flaky = read_expected()
-    rig.volume_create("scsi", "1G")
-    lun = rig.gateway.create_disk("scsi", "1G", "scsi")
+    rig.volume_create("scsi", LUN_SIZE)
+    lun = rig.gateway.create_disk("scsi", LUN_SIZE, "scsi")
     outcomes = run_all(rig.gateway.url(lun), log_dir, steps.say)
     rig.check_alive()
     verdict = judge(outcomes, failing, flaky)
@@ -159,10 +161,11 @@ def main():
     a = p.parse_args()
     end_on_signals()
     steps = Steps()
-    rig = Rig(build_dir=a.build, mock=a.mock, say=steps.say)
+    # what the commands do is looked at here, not what disks do: stores in memory where possible
+    rig = Rig(build_dir=a.build, mock=a.mock, say=steps.say, memory_bytes=3 * STORE_BYTES)
     try:
         with steps("cluster"):
-            rig.start_cluster()
+            rig.start_cluster(store_size=str(STORE_BYTES))
         with steps("virtual machine and kernel target"):
             rig.start_gateway()
         with steps("iscsi-test-cu, SCSI family"):
