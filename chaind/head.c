@@ -340,10 +340,12 @@ void head_number(struct replica *r, const struct frame *req, const struct head_o
 		head_refuse(r->n, req, rc);
 }
 
-void head_number_whole(struct replica *r, const struct frame *f)
+/* The op of a request that needs no merging. */
+static struct head_op whole_op(const struct frame *f)
 {
 	const struct wire_request *q = REQ(f);
-	const struct head_op op = {
+
+	return (struct head_op){
 		.kind = op_kind_of(q),
 		.block = q->offset_bytes / BLOCK_BYTES,
 		.blocks = q->len_bytes / BLOCK_BYTES,
@@ -351,6 +353,11 @@ void head_number_whole(struct replica *r, const struct frame *f)
 		.crcs_n = q->crcs_n,
 		.data = f->data,
 	};
+}
+
+void head_number_whole(struct replica *r, const struct frame *f)
+{
+	const struct head_op op = whole_op(f);
 
 	head_number(r, f, &op);
 }
@@ -367,9 +374,28 @@ static bool payload_is_damaged(const struct frame *f)
 	return false; /* WIRE_F_DATA_CRC was checked with the frame */
 }
 
-void head_request(struct session *s, struct frame *f)
+/* Checked just now: number it, or have it wait for its blocks. */
+static int admit(struct replica *r, struct frame *f)
 {
 	const struct wire_request *q = REQ(f);
+	const struct head_op op = whole_op(f);
+
+	if (payload_is_damaged(f)) {
+		/* On the way here most likely: sent again it will be whole. */
+		env_logf(r->n->env, ENV_WARN,
+			 "chain %u: a client's block does not match its checksum; asked again",
+			 r->chain);
+		return -EAGAIN;
+	}
+	if (q->kind != REQ_SESSION && q->kind != REQ_CLOSE && rmw_must_queue(r, f)) {
+		rmw_arrive(r, f);
+		return 0;
+	}
+	return number(r, f, &op);
+}
+
+void head_request(struct session *s, struct frame *f)
+{
 	struct node *n = s->n;
 	struct replica *r = NULL;
 	int rc = head_chain(n, &f->hdr, &r);
@@ -378,21 +404,8 @@ void head_request(struct session *s, struct frame *f)
 		rc = -EAGAIN;
 	if (rc == 0)
 		rc = head_check(r, f);
-	if (rc == 0 && payload_is_damaged(f)) {
-		/* On the way here most likely: sent again it will be whole. */
-		env_logf(n->env, ENV_WARN,
-			 "chain %u: a client's block does not match its checksum; asked again",
-			 r->chain);
-		rc = -EAGAIN;
-	}
-	if (rc == -EEXIST)
-		return;
-	if (rc < 0)
+	if (rc == 0)
+		rc = admit(r, f);
+	if (rc < 0 && rc != -EEXIST)
 		head_refuse(n, f, rc);
-	else if (q->kind == REQ_SESSION || q->kind == REQ_CLOSE)
-		head_number_whole(r, f);
-	else if (rmw_must_queue(r, f))
-		rmw_arrive(r, f);
-	else
-		head_number_whole(r, f);
 }
