@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* internal - struct store and what its files ask of each other. Included by store/ only.
  *
- *	store.c    public functions, memory, the deferred turn      pending.c  chains, append,
- *commit log.c      batches, group commit, where the log ends        fetch.c    re-reading pending
- *ops destage.c  committed blocks from log to pages               read.c     reads checkpoint.c
- *pages and tables to disk, trimming            super.c    superblock again.c    copies of a stuck
- *chain's ops recover.c, replay.c  from bytes on a disk to a store        mkfs.c     format
+ *   store.c       public functions, memory, the deferred turn
+ *   pending.c     chains, append, commit           fetch.c   re-reading pending ops
+ *   log.c         batches, group commit            read.c    reads
+ *   destage.c     committed blocks from log to pages
+ *   checkpoint.c  pages and tables to disk, trimming
+ *   again.c       copies of a stuck chain's ops    super.c   superblock
+ *   recover.c, replay.c  from bytes to a store     mkfs.c    format
  *
  * The log is a ring of batches; log.ring[] has one log_ref per batch from the tail on:
  *
