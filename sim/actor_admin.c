@@ -124,8 +124,8 @@ static void on_timer(struct env_timer *t)
 
 void actor_admin_start(struct actor_admin *a)
 {
-	proc_start(&a->proc, frame_pool_bytes(ADMIN_FRAMES) + buf_pool_bytes(&admin_bufs) +
-				     4 * BLOCK_BYTES);
+	proc_start(&a->proc,
+		   frame_pool_bytes(ADMIN_FRAMES) + buf_pool_bytes(&admin_bufs) + 4 * BLOCK_BYTES);
 	frame_pool_init(&a->frames, ADMIN_FRAMES, &a->proc.arena);
 	buf_pool_init(&a->bufs, &admin_bufs, &a->proc.arena);
 	a->src = (struct frame_source){.frames = &a->frames, .bufs = &a->bufs};

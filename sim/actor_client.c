@@ -50,7 +50,7 @@ static bool submit(struct client_slot *s, struct workload_op *op)
 	r->offset_bytes = op->offset_bytes;
 	r->len_bytes = op->len_bytes;
 	r->deadline_ns = e->now_ns(e) + (a->cl->phase == PHASE_VERIFY ? VERIFY_DEADLINE_NS
-								       : a->cl->cfg.deadline_ns);
+								      : a->cl->cfg.deadline_ns);
 	r->done = on_done;
 	if (op->data_bytes) {
 		r->data = buf_get(&a->bufs, op->data_bytes, BUF_NODE);
@@ -129,9 +129,13 @@ static void restart_fire(struct sim_event *ev)
 
 void actor_client_start(struct actor_client *a)
 {
-	struct client_config cfg = {.volume = "vol", .reqs_max = DEPTH_MAX,
-				    .parts_max = 2 * DEPTH_MAX, .src = &a->src,
-				    .opened = on_opened, .event = on_event, .arg = a};
+	struct client_config cfg = {.volume = "vol",
+				    .reqs_max = DEPTH_MAX,
+				    .parts_max = 2 * DEPTH_MAX,
+				    .src = &a->src,
+				    .opened = on_opened,
+				    .event = on_event,
+				    .arg = a};
 	struct env *e = &a->proc.env;
 
 	if (a->proc.up)

@@ -34,7 +34,8 @@ static void init_node(struct actor_node *a)
 {
 	struct cluster *cl = a->cl;
 	struct id128 incarnation;
-	struct node_config cfg = {.disk_bytes = cl->cfg.disk_bytes, .chains_max = cl->cfg.chains,
+	struct node_config cfg = {.disk_bytes = cl->cfg.disk_bytes,
+				  .chains_max = cl->cfg.chains,
 				  .memory_bytes = cl->cfg.node_memory_bytes};
 
 	snprintf(cfg.name, sizeof(cfg.name), "%s", a->proc.name);
@@ -72,7 +73,8 @@ static void on_formatted(void *arg, int res, const char *why)
 static void format(struct actor_node *a)
 {
 	struct store_format f = {.log_bytes = a->cl->cfg.log_bytes,
-				 .secret = rng_u64(&a->cl->w->rng), .force = true};
+				 .secret = rng_u64(&a->cl->w->rng),
+				 .force = true};
 	struct arena scratch;
 	size_t len = store_format_memory();
 
@@ -84,7 +86,8 @@ static void format(struct actor_node *a)
 void actor_node_start(struct actor_node *a)
 {
 	struct cluster *cl = a->cl;
-	struct node_config cfg = {.disk_bytes = cl->cfg.disk_bytes, .chains_max = cl->cfg.chains,
+	struct node_config cfg = {.disk_bytes = cl->cfg.disk_bytes,
+				  .chains_max = cl->cfg.chains,
 				  .memory_bytes = cl->cfg.node_memory_bytes};
 
 	world_cancel(cl->w, &a->restart_ev);

@@ -9,8 +9,8 @@
 #include "sim/invariants.h"
 
 #define SVC_FRAMES 512u
-static const struct buf_pool_config svc_bufs = {.small_n = 64, .large_n = 32, .reserve_small = 8,
-						.reserve_large = 4};
+static const struct buf_pool_config svc_bufs = {
+	.small_n = 64, .large_n = 32, .reserve_small = 8, .reserve_large = 4};
 
 /* ---- the store ---- */
 
@@ -65,14 +65,13 @@ static struct cfg_call *call_new(struct cfgstore *s, enum store_call kind, void 
 	c->arg = arg;
 	c->ev.fire = call_fire;
 	list_add_tail(&a->calls, &c->link);
-	world_at(a->cl->w, &c->ev,
-		 a->cl->w->now_ns + rng_skewed(&a->cl->w->rng, 50 * US, 20 * MS));
+	world_at(a->cl->w, &c->ev, a->cl->w->now_ns + rng_skewed(&a->cl->w->rng, 50 * US, 20 * MS));
 	return c;
 }
 
-static void store_load(struct cfgstore *s,
-		       void (*done)(void *arg, int res, const void *bytes, size_t len, uint64_t rev),
-		       void *arg)
+static void
+store_load(struct cfgstore *s,
+	   void (*done)(void *arg, int res, const void *bytes, size_t len, uint64_t rev), void *arg)
 {
 	call_new(s, STORE_LOAD, arg)->loaded = done;
 }
@@ -109,8 +108,8 @@ static void on_ready(void *arg, int res, const char *why)
 
 void actor_svc_start(struct actor_svc *a)
 {
-	struct svc_config cfg = {.env = &a->proc.env, .store = &a->store, .src = &a->src,
-				 .name = "cfg"};
+	struct svc_config cfg = {
+		.env = &a->proc.env, .store = &a->store, .src = &a->src, .name = "cfg"};
 
 	world_cancel(a->cl->w, &a->restart_ev);
 	if (a->proc.up)

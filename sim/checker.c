@@ -10,20 +10,20 @@ struct entry { /* one operation's part in one cluster */
 	uint64_t value, inv, ret;
 	uint64_t peer; /* of an RMW: the other value */
 	uint32_t reg;
-	bool write, rmw, not;
+	bool write, rmw, not ;
 };
 
 struct cluster {
 	uint64_t value;
-	uint64_t lo, hi;      /* least return, greatest invocation */
+	uint64_t lo, hi; /* least return, greatest invocation */
 	uint64_t write_inv;
-	uint64_t consumed;    /* RMW write: the value before; meaningful when glued */
+	uint64_t consumed; /* RMW write: the value before; meaningful when glued */
 	uint64_t first_read_ret;
-	bool written, glued;  /* glued: written by an RMW */
-	bool seen;            /* somebody read it, or an RMW that happened consumed it */
-	bool dropped;         /* an RMW of unknown outcome that nobody saw: it did not happen */
-	bool absorbed;        /* part of a row headed by another cluster */
-	int64_t next;         /* cluster of the RMW that consumed this value, or -1 */
+	bool written, glued; /* glued: written by an RMW */
+	bool seen;           /* somebody read it, or an RMW that happened consumed it */
+	bool dropped;        /* an RMW of unknown outcome that nobody saw: it did not happen */
+	bool absorbed;       /* part of a row headed by another cluster */
+	int64_t next;        /* cluster of the RMW that consumed this value, or -1 */
 };
 
 struct zone {
@@ -130,7 +130,7 @@ static void make_clusters(struct checker *c, size_t from, size_t to)
 		if (!k || k->value != e->value)
 			k = cluster_new(c, e->value);
 		/* The read half of an RMW nobody saw must not count: decided in drop_unseen(). */
-		if (!e->not && !(e->rmw && !e->write && e->ret == HIST_NEVER))
+		if (!e->not &&!(e->rmw && !e->write && e->ret == HIST_NEVER))
 			cluster_add(c, k, e);
 	}
 }
@@ -185,8 +185,8 @@ static void glue(struct checker *c)
 		before = cluster_find(c, k->consumed);
 		CHECK(before);
 		if (before->next >= 0) {
-			violation(c, "two compare-and-writes consumed the same value",
-				  k->value, c->clusters[before->next].value);
+			violation(c, "two compare-and-writes consumed the same value", k->value,
+				  c->clusters[before->next].value);
 			continue;
 		}
 		before->next = (int64_t)i;
@@ -217,8 +217,9 @@ static void make_zones(struct checker *c)
 		for (seen++; k->next >= 0; seen++) {
 			k = &c->clusters[k->next];
 			if (k->lo < hi)
-				violation(c, "an operation on a later value returned before one on "
-					     "the value it replaced was invoked",
+				violation(c,
+					  "an operation on a later value returned before one on "
+					  "the value it replaced was invoked",
 					  k->value, k->consumed);
 			lo = MIN(lo, k->lo);
 			hi = MAX(hi, k->hi);
@@ -236,7 +237,9 @@ static void check_zones(struct checker *c)
 	qsort(f, c->forward_n, sizeof(*f), zone_cmp);
 	for (size_t i = 1; i < c->forward_n; i++)
 		if (f[i].lo < f[i - 1].hi)
-			violation(c, "two values must both hold at the same time (forward zones overlap)",
+			violation(c,
+				  "two values must both hold at the same time (forward zones "
+				  "overlap)",
 				  f[i - 1].value, f[i].value);
 	for (size_t i = 0; i < c->backward_n; i++) {
 		const struct zone *b = &c->backward[i];
@@ -251,8 +254,9 @@ static void check_zones(struct checker *c)
 				hi = mid;
 		}
 		if (lo > 0 && b->hi < f[lo - 1].hi)
-			violation(c, "a value came and went while another must hold (backward zone "
-				     "inside a forward zone)",
+			violation(c,
+				  "a value came and went while another must hold (backward zone "
+				  "inside a forward zone)",
 				  b->value, f[lo - 1].value);
 	}
 }
@@ -290,10 +294,14 @@ static void fill_entries(struct checker *c, const struct hist_op *ops, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct hist_op *op = &ops[i];
-		struct entry e = {.value = op->value, .inv = op->inv, .ret = op->ret,
+		struct entry e = {.value = op->value,
+				  .inv = op->inv,
+				  .ret = op->ret,
 				  .reg = op->reg,
 				  .write = op->kind == HIST_WRITE || op->kind == HIST_RMW,
-				  .not = op->kind == HIST_NOT, .rmw = op->kind == HIST_RMW, .peer = op->from};
+				  .not = op->kind == HIST_NOT,
+				  .rmw = op->kind == HIST_RMW,
+				  .peer = op->from};
 
 		CHECK(op->inv > 0);
 		CHECK(op->inv < op->ret);

@@ -35,7 +35,7 @@ struct actor_node {
 	struct proc proc;
 	struct cluster *cl;
 	struct sim_disk disk;
-	struct node *node;      /* NULL until formatted and initialised */
+	struct node *node; /* NULL until formatted and initialised */
 	bool formatted, ready, stopping, failed;
 	struct sim_event init_ev, end_ev, restart_ev;
 	uint64_t starts;
@@ -59,7 +59,7 @@ struct actor_svc {
 	struct proc proc;
 	struct cluster *cl;
 	struct cfgstore store;
-	void *state;            /* durable */
+	void *state; /* durable */
 	size_t state_len;
 	uint64_t state_rev;
 	struct list calls;
@@ -111,7 +111,7 @@ struct cluster_config {
 	uint32_t nodes_n, replicas, chains, clients_n, depth;
 	uint64_t disk_bytes, log_bytes, node_memory_bytes;
 	bool volatile_cache;
-	uint64_t think_ns;          /* mean pause of a client between two operations */
+	uint64_t think_ns; /* mean pause of a client between two operations */
 	uint64_t deadline_ns;
 	struct workload_config work;
 };
@@ -127,7 +127,7 @@ struct cluster {
 	struct actor_svc svc;
 	struct actor_client clients[CLIENTS_MAX];
 	struct actor_admin admin;
-	enum cluster_phase phase;   /* QUIET: clients start nothing new */
+	enum cluster_phase phase; /* QUIET: clients start nothing new */
 	uint32_t verify_cursor;
 	uint64_t faults;
 	struct invariants *inv;

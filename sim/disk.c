@@ -33,7 +33,8 @@ static void cached_free(struct disk_cached *c)
  * device's cache is coherent). */
 static void cache_supersede(struct sim_disk *d, uint64_t offset, uint32_t len)
 {
-	LIST_FOR_EACH_SAFE(it, &d->cache) {
+	LIST_FOR_EACH_SAFE(it, &d->cache)
+	{
 		struct disk_cached *c = CONTAINER_OF(it, struct disk_cached, link);
 
 		if (c->offset_bytes >= offset + len || offset >= c->offset_bytes + c->len_bytes)
@@ -64,7 +65,8 @@ static void cache_add(struct sim_disk *d, const struct disk_io *io)
 
 static void cache_flush(struct sim_disk *d, uint64_t covers)
 {
-	LIST_FOR_EACH_SAFE(it, &d->cache) {
+	LIST_FOR_EACH_SAFE(it, &d->cache)
+	{
 		struct disk_cached *c = CONTAINER_OF(it, struct disk_cached, link);
 
 		if (c->number > covers)
@@ -192,8 +194,8 @@ void disk_proc_died(struct sim_disk *d)
 {
 	/* Those submitted together end in any order: take from either side. */
 	while (!list_empty(&d->inflight)) {
-		struct list *it = rng_chance(&d->w->rng, 500000) ? d->inflight.next
-								 : d->inflight.prev;
+		struct list *it =
+			rng_chance(&d->w->rng, 500000) ? d->inflight.next : d->inflight.prev;
 		struct disk_req *req = CONTAINER_OF(it, struct disk_req, link);
 
 		if (req->io->op == DISK_WRITE)
@@ -211,7 +213,8 @@ void disk_power_lost(struct sim_disk *d)
 	uint32_t keep_ppm = (uint32_t)rng_below(r, 1000000);
 
 	disk_proc_died(d);
-	LIST_FOR_EACH(it, &d->cache) {
+	LIST_FOR_EACH(it, &d->cache)
+	{
 		struct disk_cached *c = CONTAINER_OF(it, struct disk_cached, link);
 
 		for (uint32_t s = 0; s < c->len_bytes / SECTOR_BYTES; s++) {
@@ -259,8 +262,9 @@ void disk_init(struct sim_disk *d, struct world *w, uint64_t size_bytes, bool vo
 void disk_fini(struct sim_disk *d)
 {
 	LIST_FOR_EACH_SAFE(it, &d->cache)
-		cached_free(CONTAINER_OF(it, struct disk_cached, link));
-	LIST_FOR_EACH_SAFE(it, &d->inflight) {
+	cached_free(CONTAINER_OF(it, struct disk_cached, link));
+	LIST_FOR_EACH_SAFE(it, &d->inflight)
+	{
 		struct disk_req *req = CONTAINER_OF(it, struct disk_req, link);
 
 		world_cancel(d->w, &req->ev);

@@ -5,12 +5,14 @@
 
 #define CYCLE_POLL_NS (5 * MS)
 #define CYCLE_PATIENCE_NS (6 * SEC)
-#define CLIENT_STARTS_MAX 12u /* below REQTAB_CLIENTS_MAX together: nobody closes a killed client */
+#define CLIENT_STARTS_MAX                                                                          \
+	12u /* below REQTAB_CLIENTS_MAX together: nobody closes a killed client                    \
+	     */
 
 static const char *const names[FAULT_KINDS] = {
-	"reset", "half-open", "block", "slow-net", "flip", "pause", "slow-disk", "client-kill",
-	"svc-kill", "node-kill", "node-power", "node-stop", "cycle-quiet", "cycle-hard",
-	"cycle-clean", "eio"};
+	"reset",       "half-open",   "block",       "slow-net",  "flip",       "pause",
+	"slow-disk",   "client-kill", "svc-kill",    "node-kill", "node-power", "node-stop",
+	"cycle-quiet", "cycle-hard",  "cycle-clean", "eio"};
 
 const char *fault_name(enum fault_kind k)
 {
@@ -285,7 +287,8 @@ void faults_stop(struct faults *f)
 	calm_net(f);
 	net_unblock_all(&cl->net);
 	for (uint32_t i = 0; i < f->w->procs_n; i++)
-		f->w->procs[i]->paused_until_ns = MIN(f->w->procs[i]->paused_until_ns, f->w->now_ns);
+		f->w->procs[i]->paused_until_ns =
+			MIN(f->w->procs[i]->paused_until_ns, f->w->now_ns);
 	for (uint32_t i = 0; i < cl->cfg.nodes_n; i++) {
 		cl->nodes[i].disk.slow_until_ns = 0;
 		cl->nodes[i].disk.eio_reads = cl->nodes[i].disk.eio_writes = 0;

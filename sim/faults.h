@@ -3,11 +3,11 @@
  *
  * Each seed enables some kinds with some weights and a mean distance between two; so some seeds are
  * stormy and some are calm. Chains are static: a daemon that dies stops its chains, so with several
- * replicas daemons die together (a cycle: all stop, cleanly or by losing power, then all start), while
- * a single-member chain's daemon may die at any time.
+ * replicas daemons die together (a cycle: all stop, cleanly or by losing power, then all start),
+ * while a single-member chain's daemon may die at any time.
  *
- *   X1  faults_stop() leaves nothing broken: links open, disks quick, every actor running or about to
- *   X2  a fault of the network or of a process never excuses wrong data; a disk that lies
+ *   X1  faults_stop() leaves nothing broken: links open, disks quick, every actor running or about
+ * to X2  a fault of the network or of a process never excuses wrong data; a disk that lies
  *       (media_lie) excuses failed operations on it, never wrong data
  *
  * One thread. */
@@ -20,19 +20,19 @@
 enum fault_kind {
 	FAULT_RESET,
 	FAULT_HALF_OPEN,
-	FAULT_BLOCK,        /* one way, between two processes */
+	FAULT_BLOCK, /* one way, between two processes */
 	FAULT_SLOW_NET,
 	FAULT_FLIP,
-	FAULT_PAUSE,        /* a process stands still */
+	FAULT_PAUSE, /* a process stands still */
 	FAULT_SLOW_DISK,
 	FAULT_CLIENT_KILL,
 	FAULT_SVC_KILL,
-	FAULT_NODE_KILL,    /* single-member chains */
-	FAULT_NODE_POWER,   /* single-member chains */
-	FAULT_NODE_STOP,    /* single-member chains */
-	FAULT_CYCLE_QUIET,  /* clients pause, then all daemons lose power at once */
-	FAULT_CYCLE_HARD,   /* the same under load */
-	FAULT_CYCLE_CLEAN,  /* all daemons stop cleanly, under load */
+	FAULT_NODE_KILL,   /* single-member chains */
+	FAULT_NODE_POWER,  /* single-member chains */
+	FAULT_NODE_STOP,   /* single-member chains */
+	FAULT_CYCLE_QUIET, /* clients pause, then all daemons lose power at once */
+	FAULT_CYCLE_HARD,  /* the same under load */
+	FAULT_CYCLE_CLEAN, /* all daemons stop cleanly, under load */
 	FAULT_EIO,
 	FAULT_KINDS
 };

@@ -45,7 +45,8 @@ static bool requests_add(struct inv_chain *c, uint64_t key)
 				requests_add(c, old[i]);
 		free(old);
 	}
-	for (uint64_t i = rng_mix(key) & (c->requests_cap - 1);; i = (i + 1) & (c->requests_cap - 1)) {
+	for (uint64_t i = rng_mix(key) & (c->requests_cap - 1);;
+	     i = (i + 1) & (c->requests_cap - 1)) {
 		if (c->requests[i] == key)
 			return false;
 		if (!c->requests[i]) {
@@ -142,7 +143,8 @@ static void appended(struct invariants *inv, struct actor_node *a, const struct 
 	if (op->rec.req_no && op->rec.kind != OP_SESSION && op->rec.kind != OP_CLOSE &&
 	    op->rec.kind != OP_NOP)
 		e->request = rng_mix(id_fold(&op->rec.client) ^ rng_mix(op->rec.volume) ^
-				     op->rec.req_no) | 1;
+				     op->rec.req_no) |
+			     1;
 	log->last = op->rec.seq;
 	note_parts(inv, op);
 }
@@ -168,16 +170,18 @@ static void commit_one(struct invariants *inv, struct actor_node *a, struct inv_
 
 	if (seq <= c->committed) {
 		if (truth->hash != mine->hash)
-			world_violation(inv->w, "I2: %s commits another op at chain %u seq %lu than "
-						"was committed before", a->proc.name, chain, seq);
+			world_violation(inv->w,
+					"I2: %s commits another op at chain %u seq %lu than "
+					"was committed before",
+					a->proc.name, chain, seq);
 		return;
 	}
 	*truth = *mine;
 	c->committed = seq;
 	inv->commits++;
 	if (truth->request && !requests_add(c, truth->request))
-		world_violation(inv->w, "I8: chain %u seq %lu applies a request a second time", chain,
-				seq);
+		world_violation(inv->w, "I8: chain %u seq %lu applies a request a second time",
+				chain, seq);
 }
 
 static void committed(struct invariants *inv, struct actor_node *a, uint32_t chain, uint64_t seq)
@@ -194,9 +198,10 @@ static void committed(struct invariants *inv, struct actor_node *a, uint32_t cha
 			log->durable = MAX(log->durable, info.last);
 		lacking = member_lacking(inv, rec, seq);
 		if (lacking >= 0)
-			world_violation(inv->w, "I1: %s commits chain %u seq %lu, which member %d "
-						"does not have on stable media", a->proc.name, chain,
-					seq, lacking);
+			world_violation(inv->w,
+					"I1: %s commits chain %u seq %lu, which member %d "
+					"does not have on stable media",
+					a->proc.name, chain, seq, lacking);
 	}
 	while (log->committed < seq)
 		commit_one(inv, a, log, chain, ++log->committed);
@@ -232,11 +237,14 @@ static void sent_reply(struct invariants *inv, const struct proc *from, const st
 		return;
 	inv->acks++;
 	if (f->hdr.seq > inv->chains[f->hdr.chain].committed)
-		world_violation(inv->w, "I1: %s acknowledges chain %u seq %lu, which is not committed",
+		world_violation(inv->w,
+				"I1: %s acknowledges chain %u seq %lu, which is not committed",
 				from->name, f->hdr.chain, f->hdr.seq);
 	else if (member_lacking(inv, rec, f->hdr.seq) >= 0)
-		world_violation(inv->w, "I1: %s acknowledges chain %u seq %lu, which is not on every "
-					"member's stable media", from->name, f->hdr.chain, f->hdr.seq);
+		world_violation(inv->w,
+				"I1: %s acknowledges chain %u seq %lu, which is not on every "
+				"member's stable media",
+				from->name, f->hdr.chain, f->hdr.seq);
 }
 
 static void sent_read_reply(struct invariants *inv, const struct proc *from, const struct frame *f)
@@ -259,11 +267,11 @@ static void sent_read_reply(struct invariants *inv, const struct proc *from, con
 		if (at >= 2)
 			continue;
 		part = &info->parts[at];
-		if (part->chain == f->hdr.chain &&
-		    part->seq > inv->chains[f->hdr.chain].committed)
-			world_violation(inv->w, "I10: %s serves block %u of chain %u seq %lu, which "
-						"is not committed", from->name, block, part->chain,
-					part->seq);
+		if (part->chain == f->hdr.chain && part->seq > inv->chains[f->hdr.chain].committed)
+			world_violation(inv->w,
+					"I10: %s serves block %u of chain %u seq %lu, which "
+					"is not committed",
+					from->name, block, part->chain, part->seq);
 	}
 }
 
@@ -292,8 +300,10 @@ static void check_order(struct invariants *inv, const struct map_chain *rec, uin
 	    me->view.position < 0 || pred->view.epoch != me->view.epoch)
 		return;
 	if (me->view.recv > pred->view.recv)
-		world_violation(inv->w, "I4: chain %u member %u received seq %lu, its predecessor only "
-					"%lu", rec->id, i, me->view.recv, pred->view.recv);
+		world_violation(inv->w,
+				"I4: chain %u member %u received seq %lu, its predecessor only "
+				"%lu",
+				rec->id, i, me->view.recv, pred->view.recv);
 }
 
 static void look_at(struct invariants *inv, struct actor_node *a, const struct node_chain_view *v)
@@ -391,17 +401,21 @@ void invariants_node_recovered(struct invariants *inv, struct actor_node *a)
 		store_chain_at(s, i, &info);
 		log = log_of(inv, a, info.chain);
 		if (info.last < log->durable && !inv->media_lie)
-			world_violation(inv->w, "I1: %s said chain %u is durable to seq %lu and "
-						"recovered only %lu", a->proc.name, info.chain,
-					log->durable, info.last);
+			world_violation(inv->w,
+					"I1: %s said chain %u is durable to seq %lu and "
+					"recovered only %lu",
+					a->proc.name, info.chain, log->durable, info.last);
 		if (info.last < inv->chains[info.chain].committed && !inv->media_lie)
-			world_violation(inv->w, "I1: %s lost committed ops of chain %u: %lu of %lu left",
+			world_violation(inv->w,
+					"I1: %s lost committed ops of chain %u: %lu of %lu left",
 					a->proc.name, info.chain, info.last,
 					inv->chains[info.chain].committed);
 		if (info.committed > inv->chains[info.chain].committed)
-			world_violation(inv->w, "I1: %s recovered chain %u as committed to %lu, which "
-						"only is to %lu", a->proc.name, info.chain,
-					info.committed, inv->chains[info.chain].committed);
+			world_violation(inv->w,
+					"I1: %s recovered chain %u as committed to %lu, which "
+					"only is to %lu",
+					a->proc.name, info.chain, info.committed,
+					inv->chains[info.chain].committed);
 		log->durable = info.last;
 		log->committed = info.committed;
 	}
@@ -411,8 +425,8 @@ void invariants_node_unusable(struct invariants *inv, struct actor_node *a, int 
 			      const char *why)
 {
 	if (!inv->media_lie)
-		world_violation(inv->w, "%s can not start on its own disk: %d %s", a->proc.name, res,
-				why ? why : "");
+		world_violation(inv->w, "%s can not start on its own disk: %d %s", a->proc.name,
+				res, why ? why : "");
 }
 
 void invariants_op_done(struct invariants *inv, const struct workload_op *op, int status)
@@ -472,16 +486,20 @@ void invariants_dump(struct invariants *inv)
 	for (uint32_t i = 0; i < inv->map.hdr.chains_n; i++) {
 		const struct map_chain *rec = &inv->map.chains[i];
 
-		fprintf(stderr, "chain %u epoch %lu committed %lu can serve %d\n", rec->id, rec->epoch,
-			inv->chains[rec->id].committed, invariants_chain_can_serve(inv, rec->id));
+		fprintf(stderr, "chain %u epoch %lu committed %lu can serve %d\n", rec->id,
+			rec->epoch, inv->chains[rec->id].committed,
+			invariants_chain_can_serve(inv, rec->id));
 		for (uint32_t m = 0; m < rec->in_n; m++) {
 			const struct inv_log *log = member_log(inv, rec, m);
 			const struct node_chain_view *v = &log->view;
 
-			fprintf(stderr, "    s%u%s epoch %lu position %d recv %lu durable %lu token %lu "
-					"commit %lu window %u\n", inv->node_of[rec->in[m].server],
-				log->viewed ? "" : " (not seen since its start)", v->epoch, v->position,
-				v->recv, v->durable, v->token, v->commit, v->window_ops);
+			fprintf(stderr,
+				"    s%u%s epoch %lu position %d recv %lu durable %lu token %lu "
+				"commit %lu window %u\n",
+				inv->node_of[rec->in[m].server],
+				log->viewed ? "" : " (not seen since its start)", v->epoch,
+				v->position, v->recv, v->durable, v->token, v->commit,
+				v->window_ops);
 		}
 	}
 }

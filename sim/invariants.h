@@ -12,8 +12,8 @@
  *   I15  pools are whole; the stores' and nodes' own invariants (node_check, store_check)
  *
  * I7 is the workload's, I17 run.c's. The calls the daemons make into their stores are seen through
- * the linker (--wrap=store_append, --wrap=store_commit), so the daemons are the very object code that
- * runs for real. One simulation at a time: invariants_current. */
+ * the linker (--wrap=store_append, --wrap=store_commit), so the daemons are the very object code
+ * that runs for real. One simulation at a time: invariants_current. */
 
 #ifndef SIM_INVARIANTS_H
 #define SIM_INVARIANTS_H
@@ -26,10 +26,11 @@
 
 struct inv_entry { /* one op, as a member appended it */
 	uint64_t hash;
-	uint64_t request; /* of (client, volume, req_no); 0: not a request that may be applied once */
+	uint64_t request; /* of (client, volume, req_no); 0: not a request that may be applied once
+			   */
 };
 
-struct inv_log { /* one member's log of one chain; outlives its process */
+struct inv_log {               /* one member's log of one chain; outlives its process */
 	struct inv_entry *ops; /* by seq */
 	uint64_t cap, last, committed, durable;
 	struct node_chain_view view;
@@ -39,7 +40,7 @@ struct inv_log { /* one member's log of one chain; outlives its process */
 struct inv_chain {
 	struct inv_entry *ops; /* committed truth, by seq */
 	uint64_t cap, committed;
-	uint64_t *requests;    /* open hash set of what was applied */
+	uint64_t *requests; /* open hash set of what was applied */
 	uint64_t requests_n, requests_cap;
 	uint64_t epochs[INV_EPOCHS_MAX]; /* hash of each epoch's record */
 };
@@ -49,10 +50,10 @@ struct invariants {
 	struct world *w;
 	struct inv_log logs[NODES_MAX][INV_CHAINS_MAX];
 	struct inv_chain chains[INV_CHAINS_MAX];
-	struct chain_map map;       /* newest the service showed */
+	struct chain_map map;              /* newest the service showed */
 	uint32_t node_of[SERVERS_MAX + 1]; /* server id -> node index + 1 */
 	uint64_t commits, acks, checks;
-	bool media_lie;             /* a disk was made to fail: losses of it are no violation */
+	bool media_lie; /* a disk was made to fail: losses of it are no violation */
 };
 
 void invariants_init(struct invariants *inv, struct cluster *cl);
@@ -69,7 +70,8 @@ void invariants_node_unusable(struct invariants *inv, struct actor_node *a, int 
 void invariants_op_done(struct invariants *inv, const struct workload_op *op, int status);
 /* Slow checks of every live daemon: between phases. */
 void invariants_deep(struct invariants *inv);
-/* The logs of all members of @chain end at the same seq: once all of them restarted it can serve. */
+/* The logs of all members of @chain end at the same seq: once all of them restarted it can serve.
+ */
 bool invariants_chain_can_serve(struct invariants *inv, uint32_t chain);
 /* Every member acts in the newest configuration. */
 bool invariants_chain_serves(struct invariants *inv, uint32_t chain);

@@ -16,7 +16,8 @@
 static const char usage[] =
 	"usage: chain-sim [--seed S | --seeds A..B | --minutes M | --file PATH] [options]\n"
 	"\n"
-	"A whole cluster (daemons, configuration service, clients) runs on a virtual clock, network\n"
+	"A whole cluster (daemons, configuration service, clients) runs on a virtual clock, "
+	"network\n"
 	"and disks in one thread. A seed decides everything; the same seed does the same again.\n"
 	"\n"
 	"  --seed S       run one seed and say what it was about\n"
@@ -73,8 +74,10 @@ static void run_seed(const struct options *o, uint64_t seed, struct totals *t)
 		run_guarded(&opt, &again);
 		if (again.hash != res.hash || again.events != res.events) {
 			res.violations++;
-			snprintf(res.text, sizeof(res.text), "I17: the same seed gave another event "
-				 "hash: %" PRIx64 " after %" PRIu64 " events, %" PRIx64 " after %" PRIu64,
+			snprintf(res.text, sizeof(res.text),
+				 "I17: the same seed gave another event "
+				 "hash: %" PRIx64 " after %" PRIu64 " events, %" PRIx64
+				 " after %" PRIu64,
 				 res.hash, res.events, again.hash, again.events);
 		}
 	}
@@ -90,13 +93,15 @@ static void run_seed(const struct options *o, uint64_t seed, struct totals *t)
 	t->checked += res.checked;
 	if (res.violations) {
 		t->bad_seeds++;
-		fprintf(stderr, "seed %" PRIu64 ": %s\n    replay: ./dev sim --seed %" PRIu64 " -v\n",
-			seed, res.text, seed);
+		fprintf(stderr,
+			"seed %" PRIu64 ": %s\n    replay: ./dev sim --seed %" PRIu64 " -v\n", seed,
+			res.text, seed);
 	}
 	if (o->single)
-		fprintf(stderr, "seed %" PRIu64 ": %" PRIu64 " events, %" PRIu64 " operations (%" PRIu64
-			" failed), %" PRIu64 " commits, %" PRIu64 " faults, %.3f s simulated, hash %016" PRIx64
-			": %s\n",
+		fprintf(stderr,
+			"seed %" PRIu64 ": %" PRIu64 " events, %" PRIu64 " operations (%" PRIu64
+			" failed), %" PRIu64 " commits, %" PRIu64
+			" faults, %.3f s simulated, hash %016" PRIx64 ": %s\n",
 			seed, res.events, res.operations, res.failed, res.commits, res.faults,
 			(double)res.simulated_ns / 1e9, res.hash, res.violations ? res.text : "ok");
 }
@@ -144,10 +149,11 @@ static void report(const struct options *o, const struct totals *t)
 		       ", \"violations\": %" PRIu64 "}\n",
 		       t->seeds, hours, cpu, t->events, t->operations, t->faults, t->violations);
 	else
-		printf("%" PRIu64 " seeds, %.3f simulated hours in %.1f s of CPU, %" PRIu64 " events "
+		printf("%" PRIu64 " seeds, %.3f simulated hours in %.1f s of CPU, %" PRIu64
+		       " events "
 		       "(%.0f/s), %" PRIu64 " operations (%" PRIu64 " failed, %" PRIu64
-		       " register accesses checked), %" PRIu64 " commits, %" PRIu64 " frames, %" PRIu64
-		       " faults, %" PRIu64 " violations\n",
+		       " register accesses checked), %" PRIu64 " commits, %" PRIu64
+		       " frames, %" PRIu64 " faults, %" PRIu64 " violations\n",
 		       t->seeds, hours, cpu, t->events, (double)t->events / (cpu > 0 ? cpu : 1),
 		       t->operations, t->failed, t->checked, t->commits, t->frames, t->faults,
 		       t->violations);

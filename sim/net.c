@@ -14,9 +14,9 @@ struct net_packet {
 	struct list link;
 	uint64_t at_ns;
 	enum packet_kind kind;
-	int err;           /* FIN */
-	const char *why;   /* FIN */
-	bool resized;      /* a flip hit a length */
+	int err;         /* FIN */
+	const char *why; /* FIN */
+	bool resized;    /* a flip hit a length */
 	uint32_t len_bytes;
 	uint8_t bytes[];
 };
@@ -212,8 +212,8 @@ static void end_closed(struct env_conn *c, int err, const char *why)
 	void *owner = c->owner;
 	struct proc *p = c->proc;
 
-	world_trace(net_of(c)->w, p, "closed %s: %s", net_peer(c)->proc ? net_peer(c)->proc->name : "?",
-		    why);
+	world_trace(net_of(c)->w, p, "closed %s: %s",
+		    net_peer(c)->proc ? net_peer(c)->proc->name : "?", why);
 	net_send_fin(c, -ECONNRESET, "connection reset");
 	net_end_dead(c);
 	if (ev)
@@ -282,8 +282,9 @@ static struct frame *parse(struct env_conn *c, const struct net_packet *p, int *
 		*ret_err = check_sender(c, &h, ret_why);
 	if (*ret_err)
 		return NULL;
-	f = src->frames->free_n > src->frames->made_n / 8 ? frame_new(src->frames, h.type, h.meta_bytes)
-							  : NULL;
+	f = src->frames->free_n > src->frames->made_n / 8
+		    ? frame_new(src->frames, h.type, h.meta_bytes)
+		    : NULL;
 	if (!f)
 		return NULL;
 	f->hdr = h;
@@ -354,8 +355,8 @@ static bool receive_bytes(struct env_conn *c, struct net_packet *p)
 	}
 	if (w->verbose > 1)
 		world_trace(w, c->proc, "<- %s %s chain %u epoch %lu seq %lu tok %lu commit %lu",
-			    net_peer(c)->proc->name, wire_type_info(f->hdr.type)->name, f->hdr.chain,
-			    f->hdr.epoch, f->hdr.seq, f->hdr.token, f->hdr.commit);
+			    net_peer(c)->proc->name, wire_type_info(f->hdr.type)->name,
+			    f->hdr.chain, f->hdr.epoch, f->hdr.seq, f->hdr.token, f->hdr.commit);
 	if (c->ev)
 		c->ev->frame(c, c->owner, f);
 	frame_put(f);
@@ -453,8 +454,8 @@ static void accept_fire(struct sim_event *ev)
 	b->proc = p;
 	if (blocked_until(a) > l->net->w->now_ns) {
 		b->proc = NULL;
-		world_at(l->net->w, ev, l->net->blocked_until_ns[a->proc->index][p->index] +
-						net_delay(l->net));
+		world_at(l->net->w, ev,
+			 l->net->blocked_until_ns[a->proc->index][p->index] + net_delay(l->net));
 		return;
 	}
 	b->live = true;

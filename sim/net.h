@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* net - the virtual network: connections that carry encoded bytes between simulated processes.
  *
- *	env.send --seal--> send queue --serialise, wire time--> in flight --parse, check--> ev->frame
+ *	env.send --seal--> send queue --serialise, wire time--> in flight --parse, check-->
+ *ev->frame
  *
  * A frame is sealed when sent and turned into bytes when its turn on the wire comes, so a frame
  * changed while queued (F3) fails its CRC as it would on a real machine. The receiver takes the
@@ -10,12 +11,12 @@
  *
  *   T1  bytes of one direction arrive in order, or the connection ends; connections are independent
  *   T2  a reset reaches the two ends at different times; until then bytes sent before it still
- *       arrive, also after a newer connection of the same pair is up, and bytes sent after it vanish
- *   T3  nothing of a connection is delivered to an end after its closed(), or after env_close()
+ *       arrive, also after a newer connection of the same pair is up, and bytes sent after it
+ *vanish T3  nothing of a connection is delivered to an end after its closed(), or after env_close()
  *   T4  a flipped bit is one the TCP checksum missed: only our own CRCs can see it
  *
- * Faults: net_reset (with half-open as an end that learns very late), net_block (one way between two
- * processes: stall), flip_ppm, slow. One thread. */
+ * Faults: net_reset (with half-open as an end that learns very late), net_block (one way between
+ *two processes: stall), flip_ppm, slow. One thread. */
 
 #ifndef SIM_NET_H
 #define SIM_NET_H
@@ -26,23 +27,23 @@ struct net_packet;
 
 struct env_conn {
 	struct sim_link *link;
-	uint32_t side;              /* 0 opened it, 1 accepted it */
+	uint32_t side; /* 0 opened it, 1 accepted it */
 	struct proc *proc;
 	const struct conn_events *ev;
 	void *owner;
 	struct list proc_link;
-	bool live;                  /* callbacks may come and sends are accepted */
-	bool cut;                   /* what is sent from now on vanishes (T2) */
-	bool desynced;              /* a length was hit by a flip: nothing more can be parsed */
+	bool live;     /* callbacks may come and sends are accepted */
+	bool cut;      /* what is sent from now on vanishes (T2) */
+	bool desynced; /* a length was hit by a flip: nothing more can be parsed */
 	enum wire_role peer_role;
-	struct list sendq;          /* frame.link */
+	struct list sendq; /* frame.link */
 	uint32_t queued_bytes;
-	uint64_t wire_free_ns;      /* when the bytes before are on the wire */
-	uint64_t last_arrival_ns;   /* of what we sent: T1 */
+	uint64_t wire_free_ns;    /* when the bytes before are on the wire */
+	uint64_t last_arrival_ns; /* of what we sent: T1 */
 	struct sim_event tx_ev, rx_ev, break_ev;
 	int break_err;
 	const char *break_why;
-	struct list inflight;       /* net_packet on the way to this end */
+	struct list inflight; /* net_packet on the way to this end */
 };
 
 struct sim_link {
@@ -53,15 +54,14 @@ struct sim_link {
 	char addr[ADDR_BYTES];
 };
 
-
 struct net {
 	struct world *w;
 	struct list links;
 	uint64_t delay_lo_ns, delay_hi_ns; /* one way, most packets near lo */
 	uint32_t spike_ppm;                /* packets delayed by a retransmission */
 	uint64_t spike_ns;
-	uint32_t flip_ppm;                 /* packets with one bit flipped */
-	uint64_t ns_per_kib;               /* wire time */
+	uint32_t flip_ppm;   /* packets with one bit flipped */
+	uint64_t ns_per_kib; /* wire time */
 	uint64_t blocked_until_ns[WORLD_PROCS_MAX][WORLD_PROCS_MAX];
 	uint64_t frames, flips, resets, refused;
 	/* Sees every frame as its sender sends it: invariants. May be NULL. */

@@ -47,11 +47,12 @@ bool net_reset_random(struct net *n, bool half_open)
 	int first;
 
 	LIST_FOR_EACH(it, &n->links)
-		count++;
+	count++;
 	if (!count)
 		return false;
 	pick = rng_below(r, count);
-	LIST_FOR_EACH(it, &n->links) {
+	LIST_FOR_EACH(it, &n->links)
+	{
 		struct sim_link *l = CONTAINER_OF(it, struct sim_link, all);
 
 		if (pick--)
@@ -82,7 +83,8 @@ void net_block(struct net *n, const struct proc *from, const struct proc *to, ui
 void net_unblock_all(struct net *n)
 {
 	memset(n->blocked_until_ns, 0, sizeof(n->blocked_until_ns));
-	LIST_FOR_EACH(it, &n->links) {
+	LIST_FOR_EACH(it, &n->links)
+	{
 		struct sim_link *l = CONTAINER_OF(it, struct sim_link, all);
 
 		for (int i = 0; i < 2; i++)
@@ -90,4 +92,3 @@ void net_unblock_all(struct net *n)
 				world_at(n->w, &l->end[i].tx_ev, n->w->now_ns);
 	}
 }
-

@@ -21,9 +21,9 @@ static void draw_cluster(struct cluster_config *c, struct rng *r)
 static void draw_workload(struct workload_config *l, struct rng *r)
 {
 	static const uint32_t usual[WL_KINDS] = {
-		[WL_WRITE] = 400,      [WL_WRITE_LARGE] = 5, [WL_WRITE_SECTORS] = 80,
-		[WL_READ] = 300,       [WL_READ_LARGE] = 5,  [WL_READ_SECTORS] = 40,
-		[WL_UNMAP] = 40,       [WL_WRITE_SAME] = 40, [WL_CAW] = 80,
+		[WL_WRITE] = 400, [WL_WRITE_LARGE] = 5, [WL_WRITE_SECTORS] = 80,
+		[WL_READ] = 300,  [WL_READ_LARGE] = 5,  [WL_READ_SECTORS] = 40,
+		[WL_UNMAP] = 40,  [WL_WRITE_SAME] = 40, [WL_CAW] = 80,
 		[WL_PRESENT] = 5,
 	};
 
@@ -42,10 +42,10 @@ static void draw_workload(struct workload_config *l, struct rng *r)
 static void draw_faults(struct faults_config *f, const struct cluster_config *c, struct rng *r)
 {
 	static const uint32_t chance_ppm[FAULT_KINDS] = {
-		[FAULT_RESET] = 600000,      [FAULT_HALF_OPEN] = 200000, [FAULT_BLOCK] = 300000,
-		[FAULT_SLOW_NET] = 200000,   [FAULT_FLIP] = 200000,      [FAULT_PAUSE] = 250000,
-		[FAULT_SLOW_DISK] = 200000,  [FAULT_CLIENT_KILL] = 150000,
-		[FAULT_SVC_KILL] = 150000,   [FAULT_EIO] = 10000,
+		[FAULT_RESET] = 600000,     [FAULT_HALF_OPEN] = 200000,   [FAULT_BLOCK] = 300000,
+		[FAULT_SLOW_NET] = 200000,  [FAULT_FLIP] = 200000,        [FAULT_PAUSE] = 250000,
+		[FAULT_SLOW_DISK] = 200000, [FAULT_CLIENT_KILL] = 150000, [FAULT_SVC_KILL] = 150000,
+		[FAULT_EIO] = 10000,
 	};
 
 	for (unsigned i = 0; i < FAULT_KINDS; i++)

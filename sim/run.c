@@ -135,9 +135,10 @@ static void describe(const struct run *r)
 {
 	const struct cluster_config *c = &r->plan.cluster;
 
-	fprintf(stderr, "plan: %u servers, %u replicas, %u chains, %u clients x %u, disk %" PRIu64
-			" MiB, log %" PRIu64 " MiB, think %" PRIu64 " us, deadline %" PRIu64
-			" s, work %" PRIu64 " ms, %" PRIu64 " events\nfaults every %" PRIu64 " ms:",
+	fprintf(stderr,
+		"plan: %u servers, %u replicas, %u chains, %u clients x %u, disk %" PRIu64
+		" MiB, log %" PRIu64 " MiB, think %" PRIu64 " us, deadline %" PRIu64
+		" s, work %" PRIu64 " ms, %" PRIu64 " events\nfaults every %" PRIu64 " ms:",
 		c->nodes_n, c->replicas, c->chains, c->clients_n, c->depth, c->disk_bytes >> 20,
 		c->log_bytes >> 20, c->think_ns / US, c->deadline_ns / SEC, r->plan.work_ns / MS,
 		r->plan.work_events, r->plan.faults.mean_ns / MS);
@@ -171,7 +172,8 @@ static void finish(struct run *r)
 
 	cluster_phase_set(&r->cl, PHASE_QUIET);
 	if (!run_until(r, idle, r->cl.cfg.deadline_ns + DONE_BOUND_NS))
-		world_violation(&r->w, "I16: %u operations did not complete %lu s past their deadline",
+		world_violation(&r->w,
+				"I16: %u operations did not complete %lu s past their deadline",
 				cluster_busy(&r->cl), DONE_BOUND_NS / SEC);
 	if (!run_until(r, settled, SETTLE_BOUND_NS))
 		world_violation(&r->w, "I16: not everybody is up %lu s after the faults stopped",
@@ -179,8 +181,9 @@ static void finish(struct run *r)
 	if (!run_until(r, formed, FORM_BOUND_NS)) {
 		restart_all(r);
 		if (!run_until(r, formed, FORM_BOUND_NS))
-			world_violation(&r->w, "I16: a chain whose logs end at the same seq is not "
-					       "formed %lu s after all its members came back",
+			world_violation(&r->w,
+					"I16: a chain whose logs end at the same seq is not "
+					"formed %lu s after all its members came back",
 					FORM_BOUND_NS / SEC);
 	}
 	timeouts = r->cl.work.timeouts;

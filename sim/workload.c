@@ -68,7 +68,8 @@ static bool old_reader(struct workload *l, struct workload_op *op, uint32_t reg)
 	uint64_t at = (uint64_t)reg * SECTOR_BYTES;
 
 	(void)op;
-	LIST_FOR_EACH(it, &l->inflight) {
+	LIST_FOR_EACH(it, &l->inflight)
+	{
 		const struct workload_op *o = CONTAINER_OF(it, struct workload_op, link);
 
 		if (o->kind == CLIENT_READ && o->inv < l->regs[reg].write_ret &&
@@ -160,11 +161,16 @@ static bool choose(struct workload *l, struct workload_op *op, enum workload_kin
 }
 
 static const enum client_kind client_kinds[WL_KINDS] = {
-	[WL_WRITE] = CLIENT_WRITE,         [WL_WRITE_LARGE] = CLIENT_WRITE,
-	[WL_WRITE_SECTORS] = CLIENT_WRITE, [WL_READ] = CLIENT_READ,
-	[WL_READ_LARGE] = CLIENT_READ,     [WL_READ_SECTORS] = CLIENT_READ,
-	[WL_UNMAP] = CLIENT_UNMAP,         [WL_WRITE_SAME] = CLIENT_WRITE_SAME,
-	[WL_CAW] = CLIENT_CAW,             [WL_PRESENT] = CLIENT_PRESENT,
+	[WL_WRITE] = CLIENT_WRITE,
+	[WL_WRITE_LARGE] = CLIENT_WRITE,
+	[WL_WRITE_SECTORS] = CLIENT_WRITE,
+	[WL_READ] = CLIENT_READ,
+	[WL_READ_LARGE] = CLIENT_READ,
+	[WL_READ_SECTORS] = CLIENT_READ,
+	[WL_UNMAP] = CLIENT_UNMAP,
+	[WL_WRITE_SAME] = CLIENT_WRITE_SAME,
+	[WL_CAW] = CLIENT_CAW,
+	[WL_PRESENT] = CLIENT_PRESENT,
 };
 
 static uint32_t data_bytes_of(const struct workload_op *op)
@@ -188,8 +194,8 @@ static uint32_t data_bytes_of(const struct workload_op *op)
 static struct workload_op *op_new(struct workload *l)
 {
 	struct list *it = list_pop(&l->free);
-	struct workload_op *op = it ? CONTAINER_OF(it, struct workload_op, link)
-				    : malloc(sizeof(*op));
+	struct workload_op *op =
+		it ? CONTAINER_OF(it, struct workload_op, link) : malloc(sizeof(*op));
 
 	CHECK(op);
 	memset(op, 0, sizeof(*op));
@@ -325,5 +331,5 @@ void workload_fill(struct workload *l, const struct workload_op *op, uint8_t *da
 struct workload_info *workload_info(struct workload *l, uint64_t value)
 {
 	return value >= FIRST_ID && value - FIRST_ID < l->infos_n ? &l->infos[value - FIRST_ID]
-								   : NULL;
+								  : NULL;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* workload - what the simulated clients do to one volume, and the history of what they saw.
  *
- *	actor_client.c --workload_next--> op --client_submit--> ... --done--> workload_done --> history
+ *	actor_client.c --workload_next--> op --client_submit--> ... --done--> workload_done -->
+ *history
  *
  * Each block is one register, or (in some runs of blocks, where writes of 512 bytes happen) eight.
  * Every write is stamped, so values are unique; zeros are not, so every unmap of a register opens a
@@ -43,20 +44,20 @@ enum workload_kind {
 
 struct workload_config {
 	uint64_t volume_bytes;
-	uint32_t runs_n;                /* how many runs of blocks are hot */
+	uint32_t runs_n; /* how many runs of blocks are hot */
 	uint32_t weights[WL_KINDS];
-	bool may_rot;                   /* reads may fail: a disk was made to lie */
+	bool may_rot; /* reads may fail: a disk was made to lie */
 };
 
 struct workload_op {
-	struct list link;               /* workload.inflight or .free */
+	struct list link; /* workload.inflight or .free */
 	uint64_t id, inv;
 	enum client_kind kind;
-	bool zeros;                     /* UNMAP, WRITE_SAME of zeros */
-	bool bogus;                     /* CAW that compares with what never was */
+	bool zeros; /* UNMAP, WRITE_SAME of zeros */
+	bool bogus; /* CAW that compares with what never was */
 	uint64_t offset_bytes;
-	uint32_t len_bytes;             /* of the range */
-	uint32_t data_bytes;            /* to carry, or to receive */
+	uint32_t len_bytes;               /* of the range */
+	uint32_t data_bytes;              /* to carry, or to receive */
 	uint64_t expect[CAW_SECTORS_MAX]; /* CAW: value per sector compared with */
 };
 
@@ -68,24 +69,24 @@ struct workload_part { /* one extent's part of an op, as a chain numbered it */
 struct workload_info { /* of every op ever made, by id */
 	uint32_t block, blocks;
 	bool same;
-	struct workload_part parts[2];  /* by extent - first extent */
+	struct workload_part parts[2]; /* by extent - first extent */
 };
 
 struct workload_reg {
-	uint64_t last;                  /* newest value seen or written: a good guess */
-	uint64_t zero_ret, write_ret;   /* L1 */
+	uint64_t last;                /* newest value seen or written: a good guess */
+	uint64_t zero_ret, write_ret; /* L1 */
 	uint32_t zero_gen;
-	bool zero_busy, written;        /* written: since the last zero returned (L1) */
+	bool zero_busy, written; /* written: since the last zero returned (L1) */
 };
 
 struct workload {
 	struct world *w;
 	struct workload_config cfg;
-	uint64_t tick;                  /* total order of invocations and returns */
+	uint64_t tick; /* total order of invocations and returns */
 	uint32_t blocks;
 	uint32_t runs[WORKLOAD_RUNS_MAX]; /* first blocks */
-	struct workload_reg *regs;      /* blocks * 8; a whole block uses its first */
-	uint8_t *touched;               /* per block: may hold something */
+	struct workload_reg *regs;        /* blocks * 8; a whole block uses its first */
+	uint8_t *touched;                 /* per block: may hold something */
 	struct list inflight, free;
 	struct workload_info *infos;
 	uint64_t infos_n, infos_cap;

@@ -65,8 +65,8 @@ static void done_read(struct workload *l, const struct workload_op *op, const ui
 	uint64_t end = op->offset_bytes + op->len_bytes;
 
 	for (uint64_t at = op->offset_bytes; at < end; at += step_at(at)) {
-		struct hist_op h = {.inv = op->inv, .ret = l->tick, .kind = HIST_READ,
-				    .reg = reg_at(at)};
+		struct hist_op h = {
+			.inv = op->inv, .ret = l->tick, .kind = HIST_READ, .reg = reg_at(at)};
 		struct workload_reg *r = &l->regs[h.reg];
 
 		h.value = value_at(l, at, data + (at - op->offset_bytes));
@@ -101,8 +101,11 @@ static void done_write(struct workload *l, const struct workload_op *op, bool kn
 	uint64_t end = op->offset_bytes + op->len_bytes;
 
 	for (uint64_t at = op->offset_bytes; at < end; at += step_at(at)) {
-		struct hist_op h = {.inv = op->inv, .ret = known ? l->tick : HIST_NEVER,
-				    .kind = HIST_WRITE, .reg = reg_at(at), .value = op->id};
+		struct hist_op h = {.inv = op->inv,
+				    .ret = known ? l->tick : HIST_NEVER,
+				    .kind = HIST_WRITE,
+				    .reg = reg_at(at),
+				    .value = op->id};
 		struct workload_reg *r = &l->regs[h.reg];
 
 		if (op->zeros)
@@ -131,13 +134,18 @@ static void done_caw(struct workload *l, const struct workload_op *op, bool know
 	uint64_t end = op->offset_bytes + op->len_bytes;
 
 	if (known && op->bogus) {
-		world_violation(l->w, "I7: a compare-and-write of block %lu against what never was "
-				      "succeeded", op->offset_bytes / BLOCK_BYTES);
+		world_violation(l->w,
+				"I7: a compare-and-write of block %lu against what never was "
+				"succeeded",
+				op->offset_bytes / BLOCK_BYTES);
 		return;
 	}
 	for (uint64_t at = op->offset_bytes; at < end && !op->bogus; at += step_at(at)) {
-		struct hist_op h = {.inv = op->inv, .ret = known ? l->tick : HIST_NEVER,
-				    .kind = HIST_RMW, .reg = reg_at(at), .value = op->id};
+		struct hist_op h = {.inv = op->inv,
+				    .ret = known ? l->tick : HIST_NEVER,
+				    .kind = HIST_RMW,
+				    .reg = reg_at(at),
+				    .value = op->id};
 
 		h.from = op->expect[(at - op->offset_bytes) / SECTOR_BYTES];
 		record(l, &h);
@@ -156,15 +164,17 @@ static void done_miscompare(struct workload *l, const struct workload_op *op, ui
 		return;
 	}
 	for (uint64_t at = op->offset_bytes; at + step_at(at) <= same_to; at += step_at(at)) {
-		struct hist_op h = {.inv = op->inv, .ret = l->tick, .kind = HIST_READ,
-				    .reg = reg_at(at)};
+		struct hist_op h = {
+			.inv = op->inv, .ret = l->tick, .kind = HIST_READ, .reg = reg_at(at)};
 
 		h.value = op->expect[(at - op->offset_bytes) / SECTOR_BYTES];
 		if (!op->bogus)
 			record(l, &h);
 	}
 	if (!op->bogus) {
-		struct hist_op h = {.inv = op->inv, .ret = l->tick, .kind = HIST_NOT,
+		struct hist_op h = {.inv = op->inv,
+				    .ret = l->tick,
+				    .kind = HIST_NOT,
 				    .reg = reg_at(same_to),
 				    .value = op->expect[offset / SECTOR_BYTES]};
 
@@ -206,9 +216,10 @@ static void failed(struct workload *l, struct workload_op *op, int status)
 	if (status != -ETIMEDOUT)
 		l->last_failure = status;
 	if (medium && !l->cfg.may_rot)
-		world_violation(l->w, "I14: operation %lu (kind %d, block %lu) failed with %d and no "
-				      "disk was made to lie", op->id, (int)op->kind,
-				op->offset_bytes / BLOCK_BYTES, status);
+		world_violation(l->w,
+				"I14: operation %lu (kind %d, block %lu) failed with %d and no "
+				"disk was made to lie",
+				op->id, (int)op->kind, op->offset_bytes / BLOCK_BYTES, status);
 	else if (!medium && status != -ETIMEDOUT && status != -EAGAIN && status != -ENOSPC &&
 		 status != -EUSERS && status != -ESHUTDOWN && status != -ENOTCONN)
 		world_violation(l->w, "operation %lu (kind %d, block %lu) failed with %d", op->id,
@@ -276,8 +287,8 @@ void workload_init(struct workload *l, struct world *w, const struct workload_co
 		l->runs[i] = (uint32_t)rng_below(r, l->blocks / RUN_BLOCKS) * RUN_BLOCKS;
 		/* Some beside the border of an extent, for operations that cross it. */
 		if (i % 4 == 3)
-			l->runs[i] = l->runs[i] / EXTENT_BLOCKS * EXTENT_BLOCKS +
-				     EXTENT_BLOCKS - RUN_BLOCKS;
+			l->runs[i] = l->runs[i] / EXTENT_BLOCKS * EXTENT_BLOCKS + EXTENT_BLOCKS -
+				     RUN_BLOCKS;
 	}
 }
 

@@ -46,7 +46,7 @@ struct world {
 	uint32_t procs_n;
 	struct net *net;
 	int verbose;
-	uint64_t turn_max_ns;  /* longest loop turn of a proc */
+	uint64_t turn_max_ns; /* longest loop turn of a proc */
 	uint32_t violations;
 	char first_violation[512];
 	/* Called after each event that ran code of @p; may call world_violation(). */
@@ -67,8 +67,8 @@ struct proc {
 	uint32_t timers_n, timers_cap;
 	struct sim_event timer_ev, turn_ev;
 	struct list tasks;
-	struct list conns;         /* env_conn.proc_link */
-	struct frame_source *src;  /* where received frames come from; set before any traffic */
+	struct list conns;        /* env_conn.proc_link */
+	struct frame_source *src; /* where received frames come from; set before any traffic */
 	void (*accept)(struct proc *p, struct env_conn *c); /* NULL: refuses connections */
 	struct arena arena;
 	uint32_t incarnations;

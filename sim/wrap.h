@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* wrap - the calls of the daemons the simulator looks at, by the linker's --wrap: __wrap_X is entered
- * instead of X, __real_X is X. Nothing of the daemons is compiled differently. One thread. */
+/* wrap - the calls of the daemons the simulator looks at, by the linker's --wrap: __wrap_X is
+ * entered instead of X, __real_X is X. Nothing of the daemons is compiled differently. One thread.
+ */
 
 #ifndef SIM_WRAP_H
 #define SIM_WRAP_H

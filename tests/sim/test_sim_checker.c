@@ -4,19 +4,37 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 #include "sim/checker.h"
 #include "sim/rng.h"
 
-#define W(i, r, v) {.inv = (i), .ret = (r), .value = (v), .kind = HIST_WRITE}
-#define R(i, r, v) {.inv = (i), .ret = (r), .value = (v), .kind = HIST_READ}
-#define N(i, r, v) {.inv = (i), .ret = (r), .value = (v), .kind = HIST_NOT}
-#define C(i, r, f, v) {.inv = (i), .ret = (r), .value = (v), .from = (f), .kind = HIST_RMW}
-#define GOOD(...) assert_int_equal(count((struct hist_op[]){__VA_ARGS__},                          \
-				   sizeof((struct hist_op[]){__VA_ARGS__}) / sizeof(struct hist_op)), 0)
-#define BAD(...) assert_int_not_equal(count((struct hist_op[]){__VA_ARGS__},                       \
-				   sizeof((struct hist_op[]){__VA_ARGS__}) / sizeof(struct hist_op)), 0)
+#define W(i, r, v)                                                                                 \
+	{                                                                                          \
+		.inv = (i), .ret = (r), .value = (v), .kind = HIST_WRITE                           \
+	}
+#define R(i, r, v)                                                                                 \
+	{                                                                                          \
+		.inv = (i), .ret = (r), .value = (v), .kind = HIST_READ                            \
+	}
+#define N(i, r, v)                                                                                 \
+	{                                                                                          \
+		.inv = (i), .ret = (r), .value = (v), .kind = HIST_NOT                             \
+	}
+#define C(i, r, f, v)                                                                              \
+	{                                                                                          \
+		.inv = (i), .ret = (r), .value = (v), .from = (f), .kind = HIST_RMW                \
+	}
+#define GOOD(...)                                                                                  \
+	assert_int_equal(count((struct hist_op[]){__VA_ARGS__},                                    \
+			       sizeof((struct hist_op[]){__VA_ARGS__}) / sizeof(struct hist_op)),  \
+			 0)
+#define BAD(...)                                                                                   \
+	assert_int_not_equal(                                                                      \
+		count((struct hist_op[]){__VA_ARGS__},                                             \
+		      sizeof((struct hist_op[]){__VA_ARGS__}) / sizeof(struct hist_op)),           \
+		0)
 
 static uint64_t count(const struct hist_op *ops, size_t n)
 {
@@ -188,8 +206,9 @@ static void test_agrees_with_exhaustive_search_on_random_histories(void **state)
 		good += want;
 		if ((count(ops, (size_t)n) == 0) != want) {
 			for (int k = 0; k < n; k++)
-				print_message("kind %d [%lu, %lu] value %lu from %lu\n", ops[k].kind,
-					      ops[k].inv, ops[k].ret, ops[k].value, ops[k].from);
+				print_message("kind %d [%lu, %lu] value %lu from %lu\n",
+					      ops[k].kind, ops[k].inv, ops[k].ret, ops[k].value,
+					      ops[k].from);
 			fail_msg("history %d: exhaustive search says %d", i, want);
 		}
 	}

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 #include "sim/workload.h"
@@ -24,7 +25,8 @@ static struct world w;
 static struct workload l;
 static uint8_t *content, *before;
 
-static int caw(const struct workload_op *op, const uint8_t *data, uint32_t *ret_offset, enum bug bug)
+static int caw(const struct workload_op *op, const uint8_t *data, uint32_t *ret_offset,
+	       enum bug bug)
 {
 	for (uint32_t i = 0; i < op->len_bytes && bug != BUG_CAW_TWICE; i++)
 		if (content[op->offset_bytes + i] != data[i]) {
@@ -45,8 +47,8 @@ static int perform(struct workload_op *op, uint8_t *data, uint32_t *ret_offset, 
 		memcpy(data, bug == BUG_STALE_READ && hit ? before + op->offset_bytes : at,
 		       op->len_bytes);
 		if (bug == BUG_TORN_READ && hit)
-			memcpy(data + op->len_bytes / 2, before + op->offset_bytes + op->len_bytes / 2,
-			       op->len_bytes / 2);
+			memcpy(data + op->len_bytes / 2,
+			       before + op->offset_bytes + op->len_bytes / 2, op->len_bytes / 2);
 		return 0;
 	case CLIENT_WRITE:
 		if (bug == BUG_MISPLACED && hit)
@@ -73,7 +75,8 @@ static int perform(struct workload_op *op, uint8_t *data, uint32_t *ret_offset, 
 /* Operations overlap: each takes effect at some moment between its start and its end. */
 static uint32_t run(uint64_t seed, enum bug bug)
 {
-	struct workload_config cfg = {.volume_bytes = VOLUME_BYTES, .runs_n = 4,
+	struct workload_config cfg = {.volume_bytes = VOLUME_BYTES,
+				      .runs_n = 4,
 				      .weights = {100, 5, 50, 100, 5, 50, 30, 30, 60, 5}};
 	struct pending out[IN_FLIGHT] = {0};
 	uint32_t violations;

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 #include "sim/net.h"
@@ -142,8 +143,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_deferred_tasks_run_at_the_end_of_the_turn_with_those_they_defer, setup,
 			teardown),
-		cmocka_unit_test_setup_teardown(
-			test_a_paused_process_does_nothing_until_it_goes_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_paused_process_does_nothing_until_it_goes_on,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_of_a_dead_process_runs, setup,
 						teardown),
 	};
