@@ -374,6 +374,21 @@ static bool payload_is_damaged(const struct frame *f)
 	return false; /* WIRE_F_DATA_CRC was checked with the frame */
 }
 
+/* Once a second: a client whose memory or version is wrong sends nothing else. */
+static void log_damage(struct replica *r)
+{
+	struct node *n = r->n;
+	uint64_t now = n->env->now_ns(n->env);
+
+	if (now < n->damage_log_ns)
+		return;
+	n->damage_log_ns = now + REPORT_NS;
+	env_logf(n->env, ENV_WARN,
+		 "chain %u: a client's block does not match its checksum: answered BUSY; if this "
+		 "goes on, its memory is bad or its version another",
+		 r->chain);
+}
+
 /* Checked just now: number it, or have it wait for its blocks. */
 static int admit(struct replica *r, struct frame *f)
 {
@@ -381,11 +396,8 @@ static int admit(struct replica *r, struct frame *f)
 	const struct head_op op = whole_op(f);
 
 	if (payload_is_damaged(f)) {
-		/* On the way here most likely: sent again it will be whole. */
-		env_logf(r->n->env, ENV_WARN,
-			 "chain %u: a client's block does not match its checksum; asked again",
-			 r->chain);
-		return -EAGAIN;
+		log_damage(r);
+		return -EAGAIN; /* on the way here most likely: sent again it will be whole */
 	}
 	if (q->kind != REQ_SESSION && q->kind != REQ_CLOSE && rmw_must_queue(r, f)) {
 		rmw_arrive(r, f);

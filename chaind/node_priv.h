@@ -180,7 +180,8 @@ struct node {
 	struct env_timer tick, soon, stop_timer;
 	uint64_t reads_blocks, writes_blocks;
 	uint64_t memory_bytes;
-	uint32_t quiet_ticks; /* while stopping */
+	uint64_t damage_log_ns; /* when the next damaged payload is logged */
+	uint32_t quiet_ticks;   /* while stopping */
 
 	void (*ready)(void *arg, int res, const char *why);
 	void *ready_arg;
