@@ -3,7 +3,8 @@
 """./dev sim: the whole cluster in one deterministic thread (sim/), and its planted bugs.
 
 Everything but --plants goes to chain-sim as it is. A planted bug is a line under `#ifdef PLANT_NAME`
-in the product; each is compiled alone, into build-plant-NAME, and the simulator has to find it.
+in the product; each is compiled alone, into build-plant-NAME, and the simulator has to find it. Those in
+store/ may also be found by the power cuts of tests/crash, which see more of one disk.
 """
 import argparse
 import json
@@ -37,28 +38,40 @@ def planted():
     return [name for name in FIRST if name in names] + sorted(names - set(FIRST))
 
 
-def build_plant(name):
-    """A simulator with this one bug in it; only what the simulator links is compiled."""
+def in_store(name):
+    return any(f"PLANT_{name.upper()}" in path.read_text() for path in (ROOT / "store").glob("*.[ch]"))
+
+
+def build_plant(name, targets):
+    """The hunters with this one bug in them; only what they link is compiled."""
     folder = BUILD.with_name(f"{BUILD.name}-plant-{name}")
     if not (folder / "build.ninja").exists():
         subprocess.run(["meson", "setup", str(folder), f"-Dplant={name}"], cwd=ROOT, check=True,
                        stdout=subprocess.DEVNULL, stderr=sys.stderr)
-    subprocess.run(["ninja", "-C", str(folder), "--quiet", "sim/chain-sim"], check=True,
-                   stdout=sys.stderr)
-    return folder / "sim" / "chain-sim"
+    subprocess.run(["ninja", "-C", str(folder), "--quiet", *targets], check=True, stdout=sys.stderr)
+    return folder
 
 
 def hunt(name, minutes):
-    """Run the simulator on a plant until it finds something or the time is over."""
-    simulator = build_plant(name)
+    """Run the hunters of a plant until one finds something or the time is over."""
+    hunters = {"sim/chain-sim": ["--minutes", str(minutes), "--first", "1"]}
+    if in_store(name):
+        hunters["store/crash_store"] = ["--seconds", str(int(minutes * 60))]
+    folder = build_plant(name, hunters)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([str(simulator), "--minutes", str(minutes), "--first", "1"], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=minutes * 60 * 4 + 60)
+    found = None
+    for hunter, arguments in hunters.items():
+        done = subprocess.run([str(folder / hunter), *arguments], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=minutes * 60 * 4 + 60)
+        if done.returncode not in (0, 1, -signal.SIGABRT):  # a CHECK that failed has found it too
+            raise RuntimeError(f"{hunter} with plant {name} exited {done.returncode}: "
+                               f"{done.stderr[-800:]}")
+        if done.returncode:
+            found = pathlib.Path(hunter).name
+            break
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    if done.returncode not in (0, 1, -signal.SIGABRT):  # a CHECK that failed has found it too
-        raise RuntimeError(f"chain-sim with plant {name} exited {done.returncode}: {done.stderr[-800:]}")
-    return {"name": name, "found": done.returncode != 0, "cpu_seconds": round(cpu_s, 2)}
+    return {"name": name, "found": bool(found), "cpu_seconds": round(cpu_s, 2), "by": found}
 
 
 def plants(args):
@@ -68,7 +81,8 @@ def plants(args):
         result = hunt(name, args.minutes)
         results.append(result)
         progress(f"plant {number} of {len(names)}, {name}: "
-                 f"{'found' if result['found'] else 'NOT FOUND'} in {result['cpu_seconds']} CPU s")
+                 f"{'found by ' + result['by'] if result['found'] else 'NOT FOUND'} in "
+                 f"{result['cpu_seconds']} CPU s")
     found = sum(result["found"] for result in results)
     if args.json:
         print(json.dumps({"plants": results}))
