@@ -105,7 +105,7 @@ static void flush(struct store *s)
 {
 	s->ckpt.state = CKPT_FLUSHING;
 	s->ckpt.io = (struct disk_io){.op = DISK_FLUSH, .done = step_done};
-#ifdef PLANT_CKPT_NO_FLUSH
+#ifdef CRASH_PLANT_CKPT_NO_FLUSH
 	s->ckpt.io = (struct disk_io){
 		.op = DISK_READ, .len_bytes = BLOCK_BYTES, .data = s->ckpt.buf, .done = step_done};
 #endif

@@ -170,7 +170,7 @@ static void job_step(struct store *s, struct destage_job *j)
 /* L4 */
 static bool eligible(const struct store *s, const struct index_entry *e)
 {
-#ifdef PLANT_DESTAGE_UNKNOWN
+#ifdef CRASH_PLANT_DESTAGE_UNKNOWN
 	return e->seq > 0 || s->failed;
 #endif
 	return e->seq <= s->chains[e->chain_slot].known_durable;
