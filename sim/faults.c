@@ -96,8 +96,22 @@ static bool all_down(struct cluster *cl)
 	return true;
 }
 
+/* After a power loss the network comes back port by port. */
+static void flaky_ports(struct faults *f)
+{
+	struct rng *r = &f->w->rng;
+
+	for (uint32_t a = 0; a < f->cl->cfg.nodes_n; a++)
+		for (uint32_t b = 0; b < f->cl->cfg.nodes_n; b++)
+			if (a != b && rng_chance(r, 250000))
+				net_block(&f->cl->net, &f->cl->nodes[a].proc, &f->cl->nodes[b].proc,
+					  f->w->now_ns + rng_skewed(r, 100 * MS, 4 * SEC));
+}
+
 static void all_start(struct faults *f)
 {
+	if (rng_chance(&f->w->rng, 400000))
+		flaky_ports(f);
 	for (uint32_t i = 0; i < f->cl->cfg.nodes_n; i++)
 		world_at(f->w, &f->cl->nodes[i].restart_ev,
 			 f->w->now_ns + rng_skewed(&f->w->rng, MS, 2 * SEC));

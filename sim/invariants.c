@@ -479,6 +479,29 @@ bool invariants_chain_serves(struct invariants *inv, uint32_t chain)
 	return rec != NULL;
 }
 
+bool invariants_chain_rests(struct invariants *inv, uint32_t chain)
+{
+	const struct map_chain *rec = chain_map_chain(&inv->map, chain);
+
+	if (!invariants_chain_serves(inv, chain))
+		return false;
+	for (uint32_t i = 0; i < rec->in_n; i++) {
+		const struct node_chain_view *v = &member_log(inv, rec, i)->view;
+
+		if (v->commit != v->recv || v->recv != inv->chains[chain].committed)
+			return false;
+	}
+	return true;
+}
+
+struct actor_node *invariants_member(struct invariants *inv, const struct map_chain *rec,
+				     uint32_t i)
+{
+	uint32_t node = inv->node_of[rec->in[i].server];
+
+	return node ? &inv->cl->nodes[node - 1] : NULL;
+}
+
 /* ---- for a person ---- */
 
 void invariants_dump(struct invariants *inv)

@@ -9,6 +9,7 @@
  *   I5   one configuration per (chain, epoch)
  *   I8   each request is applied at most once
  *   I10  a read reply holds committed data only
+ *   I11  at rest, all members of a chain hold the same content (audit.c)
  *   I15  pools are whole; the stores' and nodes' own invariants (node_check, store_check)
  *
  * I7 is the workload's, I17 run.c's. The calls the daemons make into their stores are seen through
@@ -58,6 +59,11 @@ struct invariants {
 
 void invariants_init(struct invariants *inv, struct cluster *cl);
 void invariants_fini(struct invariants *inv);
+/* It serves, and all members know all of it to be committed. */
+bool invariants_chain_rests(struct invariants *inv, uint32_t chain);
+/* The daemon that is member @i of @rec. */
+struct actor_node *invariants_member(struct invariants *inv, const struct map_chain *rec,
+				     uint32_t i);
 /* Every chain as every member sees it, to stderr: for a person. */
 void invariants_dump(struct invariants *inv);
 void invariants_leave(void); /* after a crash: forget the current one as it is */

@@ -44,7 +44,7 @@ struct options {
 
 struct totals {
 	uint64_t seeds, events, operations, faults, violations, simulated_ns, commits, frames;
-	uint64_t failed, bad_seeds, checked;
+	uint64_t failed, bad_seeds, checked, audited;
 };
 
 static double cpu_seconds(void)
@@ -91,6 +91,7 @@ static void run_seed(const struct options *o, uint64_t seed, struct totals *t)
 	t->commits += res.commits;
 	t->frames += res.frames;
 	t->checked += res.checked;
+	t->audited += res.audited;
 	if (res.violations) {
 		t->bad_seeds++;
 		fprintf(stderr,
@@ -153,10 +154,11 @@ static void report(const struct options *o, const struct totals *t)
 		       " events "
 		       "(%.0f/s), %" PRIu64 " operations (%" PRIu64 " failed, %" PRIu64
 		       " register accesses checked), %" PRIu64 " commits, %" PRIu64
-		       " frames, %" PRIu64 " faults, %" PRIu64 " violations\n",
+		       " blocks of members compared, %" PRIu64 " frames, %" PRIu64
+		       " faults, %" PRIu64 " violations\n",
 		       t->seeds, hours, cpu, t->events, (double)t->events / (cpu > 0 ? cpu : 1),
-		       t->operations, t->failed, t->checked, t->commits, t->frames, t->faults,
-		       t->violations);
+		       t->operations, t->failed, t->checked, t->commits, t->audited, t->frames,
+		       t->faults, t->violations);
 }
 
 static int bad_usage(const char *arg)

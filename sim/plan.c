@@ -59,7 +59,7 @@ static void draw_faults(struct faults_config *f, const struct cluster_config *c,
 		if (rng_chance(r, 200000))
 			f->weights[FAULT_NODE_STOP] = (uint32_t)rng_range(r, 1, 5);
 	} else {
-		if (rng_chance(r, 300000))
+		if (rng_chance(r, 450000))
 			f->weights[FAULT_CYCLE_QUIET] = (uint32_t)rng_range(r, 1, 3);
 		if (rng_chance(r, 100000))
 			f->weights[FAULT_CYCLE_CLEAN] = 1;

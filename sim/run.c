@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sim/audit.h"
 #include "sim/plan.h"
 
 #define SETUP_BOUND_NS (60 * SEC)
@@ -15,6 +16,7 @@
 #define FORM_BOUND_NS (10 * SEC)
 #define ALL_DOWN_NS (11 * SEC)
 #define VERIFY_BOUND_NS (120 * SEC)
+#define AUDIT_BOUND_NS (60 * SEC)
 #define EVENTS_BOUND 20000000ull
 
 struct run {
@@ -23,6 +25,7 @@ struct run {
 	struct cluster cl;
 	struct invariants inv;
 	struct faults faults;
+	struct audit audit;
 };
 
 static struct run *run_now; /* lazily zeroed memory: too large for a stack */
@@ -66,6 +69,11 @@ static bool settled(struct run *r)
 		if (!r->cl.clients[i].open)
 			return false;
 	return r->cl.svc.ready;
+}
+
+static bool audited(struct run *r)
+{
+	return r->audit.done;
 }
 
 static bool verified(struct run *r)
@@ -197,6 +205,10 @@ static void finish(struct run *r)
 				       "faults stopped");
 	if (r->w.violations)
 		return;
+	audit_start(&r->audit, &r->inv);
+	if (!run_until(r, audited, AUDIT_BOUND_NS))
+		world_violation(&r->w, "I16: reading all members did not end within %lu s",
+				AUDIT_BOUND_NS / SEC);
 	invariants_deep(&r->inv);
 	workload_check(&r->cl.work);
 }
@@ -256,6 +268,7 @@ void run_guarded(const struct run_options *opt, struct run_result *ret)
 			finish(run_now);
 		guarded = 0;
 		fill_result(run_now, ret);
+		ret->audited = run_now->audit.compared;
 		if (opt->verbose)
 			invariants_dump(&run_now->inv);
 		faults_fini(&run_now->faults);
