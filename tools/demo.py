@@ -107,7 +107,7 @@ def main():
     if interrupted:
         if a.check:
             print("demo: INTERRUPTED")
-        return 130 if a.check else 0
+        return 130 if a.check or steps.failed else 0  # after the last step it is how one leaves
     if a.check:
         print(steps.table())
     if failed:

@@ -43,7 +43,7 @@ class E2E:
     def initiator(self, *args):
         return tool([os.path.join(self.rig.build_dir, "tests", "e2e", "initiator"), *args])
 
-    def guest(self, script, timeout_s=180):
+    def guest(self, script, timeout_s=300):
         """On the gateway, which is the initiator too; with the helpers of guest-target.sh."""
         if self.rig.vm:
             return self.rig.vm.check(". /chainblk/target.sh\n" + script, timeout_s)
@@ -185,7 +185,7 @@ class E2E:
             "fio_up || exit 1\n"
             f"fio --name=verify --filename={self.device} --direct=1 --rw=randwrite --bs=4k "
             "--offset=512m --size=16m --ioengine=libaio --iodepth=16 --verify=crc32c "
-            "--do_verify=1 --verify_fatal=1 --output-format=json", 300)
+            "--do_verify=1 --verify_fatal=1 --output-format=json", 600)
         job = json.loads(out[out.index("{"):])["jobs"][0]
         if job["error"] or job["read"]["total_ios"] < 4096 or job["write"]["total_ios"] < 4096:
             raise StepError(f"fio: error {job['error']}, {job['write']['total_ios']} writes, "
