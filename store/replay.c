@@ -181,6 +181,8 @@ static int replay_truncate(struct recovery *r, const struct disk_log_truncate *t
 	struct store *s = r->s;
 	struct chain *c = chain_find(s, t->chain);
 
+	if (c)
+		c->skipped = MIN(c->skipped, t->to);
 	if (!c || t->to >= c->appended)
 		return 0;
 	if (t->to < c->committed)
