@@ -373,6 +373,7 @@ void node_start(struct node *n, void (*ready)(void *arg, int res, const char *wh
 		.disk = n->disk,
 		.bufs = &n->bufs,
 		.chains_max = n->cfg.chains_max,
+		.reqtab_clients = n->cfg.reqtab_clients,
 		.incarnation = n->incarnation,
 	};
 

@@ -61,6 +61,17 @@ struct session *session_find(struct node *n, const struct id128 *id, enum wire_r
 	return NULL;
 }
 
+/* A client has one connection to us, and opens the next one only when it has given up the last. So
+ * what it asks is handled in the order it asked: nothing of an old connection comes after something
+ * of a newer one (decision 006 needs that). */
+static void close_older(struct session *s)
+{
+	struct session *old;
+
+	while (s->role == ROLE_CLIENT && (old = session_find(s->n, &s->peer, ROLE_CLIENT)))
+		session_close(old);
+}
+
 static void on_connect(struct session *s, struct frame *f)
 {
 	const struct wire_connect *req = (const struct wire_connect *)(const void *)f->meta;
@@ -91,6 +102,7 @@ static void on_connect(struct session *s, struct frame *f)
 	}
 	s->role = (enum wire_role)req->role;
 	s->peer = f->hdr.from;
+	close_older(s);
 	list_add_head(bucket(n, &s->peer), &s->hash);
 	rep = (struct wire_connected *)(void *)out->meta;
 	rep->role = ROLE_NODE;

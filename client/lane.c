@@ -192,6 +192,48 @@ static void control_refused(struct lane *l, int status)
 	}
 }
 
+/* X6: the chain has given our entry to another client, and refuses everything but a first session.
+ * What may have been numbered stays in doubt for good. The rest starts over with new numbers, so
+ * that SESSION 1 carries a low above every number used before. */
+static void forgotten(struct lane *l)
+{
+	struct list *const lists[] = {&l->w_resend, &l->w_sent, &l->w_backoff};
+
+	drop_number(l, &l->ctl);
+	l->ctl.state = PART_FREE;
+	for (unsigned i = 0; i < ARRAY_LEN(lists); i++) {
+		LIST_FOR_EACH_SAFE(it, lists[i])
+		{
+			struct part *p = CONTAINER_OF(it, struct part, link);
+
+			if (p->doubt) {
+				lane_abandon(p);
+				continue;
+			}
+			drop_number(l, p);
+			p->req_no = 0;
+			set_state(p, PART_WAIT, &l->w_wait);
+		}
+	}
+	lane_bury_dead(l);
+	CHECK(l->low == l->next_no);
+	l->session = 0;
+	l->open = false;
+	client_kick(l->client);
+}
+
+/* Ops numbered before we were forgotten are answered still: not after as long as any answer may
+ * take. */
+static bool answers_may_come(const struct lane *l)
+{
+	uint64_t now = client_now(l->client);
+
+	LIST_FOR_EACH(it, &l->w_sent)
+		if (now - CONTAINER_OF(it, struct part, link)->sent_ns <= PATIENCE_NS)
+			return true;
+	return false;
+}
+
 /* ---- answers ---- */
 
 /* Refusals that a later try may not meet: no room, not the head of that epoch, or a head whose map
@@ -245,7 +287,10 @@ static void refused(struct lane *l, struct part *p, int status)
 	if (status != -EAGAIN)
 		cfglink_refresh(l->client);
 	if (p == &l->ctl) {
-		client_part_backoff(p);
+		if (status == -ENOTCONN && p->session > 1 && !answers_may_come(l))
+			forgotten(l);
+		else
+			client_part_backoff(p);
 		return;
 	}
 	/* The head does not know our session: it forgot us, or never heard of it. */

@@ -13,6 +13,8 @@
  *   N3  a number whose request was given up stays in use until a later session committed,
  *       unless every answer it ever got was BUSY
  *   N4  while fencing nothing new goes out on this lane, reads included (X5)
+ *   N5  a chain that has forgotten us (X6) gets no number a second time: the lane begins again with
+ *       session 1, and what may have been numbered ends with -ETIMEDOUT, outcome unknown
  *
  * A SESSION takes a number of the same row and keeps it, and its session number, until it is
  * answered: sent twice it is the same request. Requests go out only while the connections to

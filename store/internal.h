@@ -216,6 +216,7 @@ struct store {
 	struct pages pages;
 	struct chain *chains;
 	uint32_t chains_n, chains_max;
+	uint32_t reqtab_clients; /* of each chain's table */
 	uint32_t chain_buckets[CHAIN_BUCKETS]; /* slot + 1; 0 empty; open addressing */
 	struct list rec_free; /* store_op: for pending ops recovery found, without a caller */
 	struct destage_job job[DESTAGE_JOBS];

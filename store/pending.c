@@ -58,6 +58,7 @@ void chain_init(struct store *s, struct chain *c, struct arena *a)
 	c->rec_crcs = arena_alloc(a, REC_CRCS * sizeof(uint32_t), ARENA_ALIGN);
 	c->reqs.clients =
 		arena_alloc(a, REQTAB_CLIENTS_MAX * sizeof(struct req_client), ARENA_ALIGN);
+	c->reqs.clients_max = s->reqtab_clients;
 	index_fifo_init(&c->fifo);
 	for (unsigned i = 0; i < EPOCH_CHANGES_PER_CHAIN; i++)
 		c->changes[i].chain = c;
@@ -376,7 +377,11 @@ void store_req_lookup(const struct store *s, uint32_t chain, const struct id128 
 
 	CHECK(c != NULL);
 	req_view_init(&v, &c->reqs, client, req_no);
-	for (uint64_t seq = c->committed + 1; seq <= c->appended; seq++)
+	/* After recovery the table is ahead of what is committed again. */
+	for (uint64_t seq = MAX(c->committed, c->ckpt_known) + 1; seq <= c->appended; seq++) {
+		if (s->failed)
+			break; /* what failed is its caller's again; nothing is numbered any more */
 		req_view_overlay(&v, &c->pend[seq % PENDING_SLOTS]->rec);
+	}
 	req_view_answer(&v, low, session, kind, ret);
 }

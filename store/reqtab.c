@@ -20,7 +20,7 @@ const struct req_client *reqtab_find(const struct reqtab *t, const struct id128 
 {
 	if (id128_is_none(client))
 		return NULL;
-	for (uint32_t i = 0; i < REQTAB_CLIENTS_MAX; i++)
+	for (uint32_t i = 0; i < t->clients_max; i++)
 		if (id128_eq(&t->clients[i].client, client))
 			return &t->clients[i];
 	return NULL;
@@ -35,10 +35,40 @@ static struct req_client *find(struct reqtab *t, const struct id128 *client)
 
 static struct req_client *free_entry(struct reqtab *t)
 {
-	for (uint32_t i = 0; i < REQTAB_CLIENTS_MAX; i++)
+	for (uint32_t i = 0; i < t->clients_max; i++)
 		if (id128_is_none(&t->clients[i].client))
 			return &t->clients[i];
 	return NULL;
+}
+
+/* Of the client's newest op. Slots keep their seq when they fall out of the window, so this is what
+ * the applied ops say and nothing else. */
+static uint64_t last_seq(const struct req_client *c)
+{
+	uint64_t last = c->session_seq;
+
+	for (uint32_t i = 0; i < REQ_OUTSTANDING_MAX; i++)
+		last = MAX(last, c->seq[i]);
+	return last;
+}
+
+/* Q3. No two clients share a seq: the same victim on every replica. */
+static struct req_client *forget_one(struct reqtab *t)
+{
+	struct req_client *victim = NULL;
+	uint64_t oldest = UINT64_MAX;
+
+	for (uint32_t i = 0; i < t->clients_max; i++) {
+		uint64_t last = last_seq(&t->clients[i]);
+
+		if (last < oldest) {
+			oldest = last;
+			victim = &t->clients[i];
+		}
+	}
+	CHECK(victim != NULL);
+	t->clients_n--;
+	return victim;
 }
 
 /* Forget what fell out of the window. */
@@ -60,10 +90,11 @@ static void apply_session(struct reqtab *t, const struct op_rec *op)
 	struct req_client *c = find(t, &op->client);
 
 	if (!c) {
+		if (op->session != 1)
+			return; /* Q4: forgotten after this was numbered */
 		c = free_entry(t);
-		/* The head refuses a client too many before numbering (Q3). */
-		if (UNEXPECTED(c == NULL))
-			return;
+		if (!c)
+			c = forget_one(t);
 		*c = (struct req_client){.client = op->client, .low = 1};
 		t->clients_n++;
 	}
@@ -119,7 +150,10 @@ void req_view_init(struct req_view *v, const struct reqtab *t, const struct id12
 {
 	const struct req_client *c = reqtab_find(t, client);
 
-	*v = (struct req_view){.client = client, .req_no = req_no, .clients_n = t->clients_n};
+	*v = (struct req_view){.client = client,
+			       .req_no = req_no,
+			       .clients_n = t->clients_n,
+			       .clients_max = t->clients_max};
 	if (!c)
 		return;
 	v->exists = true;
@@ -143,6 +177,8 @@ static void overlay_own(struct req_view *v, const struct op_rec *op)
 		return;
 	}
 	if (op->kind == OP_SESSION) {
+		if (!v->exists && op->session != 1)
+			return; /* Q4 */
 		if (!v->exists)
 			v->low = 1;
 		v->exists = true;
@@ -170,11 +206,12 @@ void req_view_overlay(struct req_view *v, const struct op_rec *op)
 		overlay_own(v, op);
 		return;
 	}
-	/* Another client's entry counts against the room of the table. A SESSION above 1 or a CLOSE
-	 * of one that is not there is miscounted to the safe side at worst: refused, tried again.
-	 * */
-	if (op->kind == OP_SESSION && op->session == 1)
+	/* Another client's entry counts against the room of the table. Whether it will be ours that
+	 * is taken for it is not asked: what we number until then leaves no trace (Q4). */
+	if (op->kind == OP_SESSION && op->session == 1) {
 		v->clients_n++;
+		v->newcomer = true;
+	}
 }
 
 static enum store_req_state session_state(const struct req_view *v, uint32_t session)
@@ -182,7 +219,9 @@ static enum store_req_state session_state(const struct req_view *v, uint32_t ses
 	if (!v->exists) {
 		if (session != 1)
 			return STORE_REQ_NO_CLIENT;
-		return v->clients_n >= REQTAB_CLIENTS_MAX ? STORE_REQ_FULL : STORE_REQ_NEW;
+		/* One newcomer at a time takes somebody's place. */
+		return v->clients_n >= v->clients_max && v->newcomer ? STORE_REQ_FULL
+								     : STORE_REQ_NEW;
 	}
 	if (session < v->session)
 		return STORE_REQ_OLD_SESSION;

@@ -6,7 +6,12 @@
  *
  *   Q1  the table is a function of the ops applied, in order: the same on every replica
  *   Q2  per client only requests in [low, low + 256) are remembered; below: complete or given up
- *   Q3  a table has room for REQTAB_CLIENTS_MAX clients; who makes more is refused before numbering
+ *   Q3  a table has room for clients_max clients; a new one takes the entry of the least recently
+ *       used, that is, of the client whose newest op has the lowest seq
+ *   Q4  only SESSION 1 makes an entry; every other op of a client without one leaves no trace
+ *
+ * Q4 keeps "at most once" under Q3: whoever was forgotten is told so (-ENOTCONN) until it begins
+ * again, and it begins again only after giving up every number it had (decision 006).
  *
  * SESSION and CLOSE are known by their session number and their effect, not by a request number.
  * Pure; memory is the caller's. */
@@ -19,7 +24,7 @@
 
 struct reqtab {
 	struct req_client *clients; /* REQTAB_CLIENTS_MAX, free ones have client == none */
-	uint32_t clients_n;
+	uint32_t clients_n, clients_max;
 };
 
 /* One committed op. */
@@ -33,7 +38,8 @@ const struct req_client *reqtab_find(const struct reqtab *t, const struct id128 
 struct req_view {
 	const struct id128 *client;
 	uint64_t req_no;
-	uint32_t clients_n;
+	uint32_t clients_n, clients_max;
+	bool newcomer; /* the SESSION 1 of another client is pending */
 	bool exists, found;
 	uint32_t session;
 	uint64_t session_seq, low;

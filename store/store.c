@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "lib/buf.h"
 #include "store/internal.h"
 
 /* ---- memory ---- */
@@ -85,6 +86,8 @@ static void fail_queued(struct store *s)
 	while ((it = list_pop(&s->failed_ops))) {
 		struct store_op *op = CONTAINER_OF(it, struct store_op, link);
 
+		if (op->rec.data_bytes && !(op->priv & OP_PRIV_AGAIN))
+			buf_put(op->data);
 		op->done(op, -EIO);
 	}
 }
@@ -228,7 +231,9 @@ struct store *store_open(const struct store_config *cfg, struct arena *a,
 	struct store *s = arena_alloc(a, sizeof(*s), ARENA_ALIGN);
 	uint64_t disk_bytes = cfg->disk->size_bytes;
 
+	CHECK(cfg->reqtab_clients <= REQTAB_CLIENTS_MAX);
 	*s = (struct store){.env = cfg->env, .disk = cfg->disk, .bufs = cfg->bufs};
+	s->reqtab_clients = cfg->reqtab_clients ? cfg->reqtab_clients : REQTAB_CLIENTS_MAX;
 	s->turn.fn = turn;
 	list_init(&s->released);
 	list_init(&s->failed_ops);

@@ -63,6 +63,8 @@ struct store_config {
 	struct env_disk *disk;
 	struct buf_pool *bufs;    /* payloads of reads and re-reads come from here (BUF_NODE) */
 	uint32_t chains_max;      /* replicas it may hold */
+	uint32_t reqtab_clients;  /* clients a chain remembers, 0: REQTAB_CLIENTS_MAX. For tests: the
+				     same on every member of a chain and for the life of its log */
 	struct id128 incarnation; /* of this start; written as (previous, new) before open completes
 				     (C7) */
 };
@@ -190,7 +192,8 @@ enum store_req_state {
 	STORE_REQ_BELOW_LOW, /* given up by its client: reject */
 	STORE_REQ_NO_CLIENT, /* no SESSION was sequenced for this client (or it was forgotten) */
 	STORE_REQ_OLD_SESSION,
-	STORE_REQ_FULL,  /* SESSION 1 of a new client and the table is full */
+	STORE_REQ_FULL,  /* SESSION 1 of a new client, the table is full, and another new client's
+			    is pending; alone it would take the least recently used one's place */
 	STORE_REQ_AHEAD, /* req_no >= contiguous + REQ_OUTSTANDING_MAX: not possible for an honest
 			    client */
 };
