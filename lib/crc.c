@@ -26,9 +26,9 @@ static uint32_t seed(const struct block_addr *at)
 }
 
 /* Two sums of 64-bit words in eight lanes, after Fletcher (1982): the first tells the words, the
- * second their order. Carries make them no linear function over GF(2): see the header. Two lanes to a
- * vector is what every x86-64 has; four chains of additions keep it busy. Variables and not arrays:
- * arrays would live in memory. */
+ * second their order. Carries make them no linear function over GF(2): see the header. Two lanes to
+ * a vector is what every x86-64 has; four chains of additions keep it busy. Variables and not
+ * arrays: arrays would live in memory. */
 #define SUM_LANES 16u
 typedef uint64_t lanes __attribute__((vector_size(16)));
 
@@ -76,7 +76,8 @@ uint32_t crc_block_anywhere(const void *data)
 
 uint32_t crc_block_zero(const struct block_addr *at)
 {
-	static const uint8_t zeros[BLOCK_BYTES + SUM_LANES * sizeof(uint64_t)] __attribute__((aligned(64)));
+	static const uint8_t zeros[BLOCK_BYTES + SUM_LANES * sizeof(uint64_t)]
+		__attribute__((aligned(64)));
 
 	/* The sums of zeros are zeros. */
 	return crc32c(seed(at), zeros, sizeof(zeros));
