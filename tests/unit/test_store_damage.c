@@ -106,6 +106,65 @@ static uint64_t batch_offset(struct rig *r, unsigned n)
 	}
 }
 
+/* Where the log ends, and the last header before. */
+static uint64_t log_end(struct rig *r, const struct disk_log_hdr **ret_last)
+{
+	uint64_t at = batch_offset(r, 0);
+
+	for (;;) {
+		const struct disk_log_hdr *h = (void *)(r->disk.durable + at);
+
+		if (h->magic != LOG_MAGIC)
+			return at;
+		*ret_last = h;
+		at += (uint64_t)(h->hdr_blocks + h->data_blocks) * BLOCK_BYTES;
+	}
+}
+
+static void test_store_obeys_truncate_records_in_log_order(void **state)
+{
+	struct rig *r = rig_with_log(30);
+	const struct disk_log_hdr *last = NULL;
+	uint64_t at = log_end(r, &last);
+	struct disk_log_hdr *h = calloc(1, BLOCK_BYTES);
+	struct disk_log_rec *rec = (void *)(h + 1);
+	struct store_chain_info info;
+	struct rig_op *op;
+
+	(void)state;
+	*h = (struct disk_log_hdr){.magic = LOG_MAGIC,
+				   .prev_crc = last->crc,
+				   .disk = last->disk,
+				   .lsn = last->lsn + 1,
+				   .offset_bytes = at,
+				   .stable = last->lsn,
+				   .start = last->start,
+				   .hdr_blocks = 1,
+				   .recs_n = 1,
+				   .recs_bytes = sizeof(*rec) + sizeof(struct disk_log_truncate)};
+	*rec = (struct disk_log_rec){.kind = LOG_TRUNCATE, .bytes = h->recs_bytes};
+	*(struct disk_log_truncate *)(rec + 1) =
+		(struct disk_log_truncate){.chain = 1, .to = 5, .epoch = 2};
+	log_hdr_seal(h, super_copy(r, 0)->secret);
+	fake_disk_poke(&r->disk, at, h, BLOCK_BYTES);
+	free(h);
+	assert_int_equal(rig_open(r), 0);
+	assert_int_equal(store_chain_info(r->s, 1, &info), 0);
+	assert_int_equal(info.last, 5);
+	rig_expect_zero(r, 1, 0, 40, 4, true); /* the sixth op is undone */
+	store_check(r->s);
+	/* Its number is used again, and the log has both. */
+	op = rig_write(r, 1, 0, 40, 1);
+	assert_int_equal(op->op.rec.seq, 6);
+	rig_wait(r, &op->is_done);
+	rig_crash(r, 0);
+	assert_int_equal(rig_open(r), 0);
+	assert_int_equal(r->last[1], 6);
+	rig_expect(r, 1, 0, 40, 1, true, op);
+	rig_expect_zero(r, 1, 0, 41, 3, true);
+	rig_free(r);
+}
+
 static void test_store_rot_in_the_log_is_not_taken_for_a_torn_end(void **state)
 {
 	static const size_t where[] = {0, 8, 33, 41, 96, 200, 4095};
@@ -280,6 +339,7 @@ static void test_store_fails_for_good_after_a_write_error(void **state)
 	assert_int_equal(rig_read(r, 1, 0, 0, 1, true, got), -EIO);
 	store_stats(r->s, &st);
 	assert_true(st.failed);
+	assert_int_equal(r->bufs.small_free_n, r->bufs.small_n); /* nothing stays referenced */
 	rig_close(r);
 	r->s = NULL;
 	rig_free(r);
@@ -365,6 +425,7 @@ int main(void)
 		RIG_TEST(test_store_opens_with_any_two_equal_superblocks),
 		RIG_TEST(test_store_names_what_is_no_store_of_ours),
 		RIG_TEST(test_store_rot_in_the_log_is_not_taken_for_a_torn_end),
+		RIG_TEST(test_store_obeys_truncate_records_in_log_order),
 		RIG_TEST(test_store_cuts_a_torn_end_and_finds_the_same_twice),
 		RIG_TEST(test_store_image_of_a_log_in_a_payload_is_only_a_payload),
 		RIG_TEST(test_store_bad_checkpoint_is_named),
