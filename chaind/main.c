@@ -128,6 +128,7 @@ static void on_signal(void *arg, int signo)
 
 	if (p->stopping) {
 		fprintf(stderr, "chaind: %s: second signal, stopping at once\n", p->cfg.name);
+		p->status = EXIT_FAILURE;
 		reactor_stop(p->reactor);
 		return;
 	}
@@ -232,6 +233,10 @@ static int command_run(struct program *p)
 	size_t len = 0;
 	int rc = open_all(p, err);
 
+	if (rc == 0 && p->disk->size_bytes < STORE_BYTES_MIN) {
+		rc = -EINVAL;
+		snprintf(err, sizeof(err), "too short to be a store: make one with chaind format");
+	}
 	if (rc == 0) {
 		p->cfg.disk_bytes = p->disk->size_bytes;
 		p->cfg.chains_max = NODE_CHAINS_MAX;
@@ -247,7 +252,13 @@ static int command_run(struct program *p)
 	}
 	if (rc < 0)
 		p->status = fail(p->opt.store, err);
-	/* Connections, then whatever the disk still has in flight, before its memory goes. */
+	if (p->status != EXIT_SUCCESS) {
+		/* Not stopped in order: the disk may have something in flight, in memory that must
+		 * stay until it is done. The kernel sees to both when the process ends. */
+		if (p->node)
+			tcp_stop_listening(p->reactor);
+		return p->status;
+	}
 	tcp_close(p->reactor);
 	disk_close(p->disk);
 	reactor_close(p->reactor);

@@ -34,6 +34,8 @@
 #include "lib/frame.h"
 #include "lib/op.h"
 
+#define STORE_BYTES_MIN (4ull << 20) /* store_open() is not for anything shorter */
+
 struct arena;
 struct store; /* opaque */
 

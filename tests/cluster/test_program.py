@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0
+"""chaind as a program: what it is given may be anything, and it may be told to stop twice. It ends with
+a status and a reason, never with a signal."""
+import os
+import signal
+import subprocess
+
+from common import BUILD, Load, eventually, new_cluster, run_tests
+
+CHAIND = str(BUILD / "chaind" / "chaind")
+
+
+def refused(store, cluster, name="other"):
+    """The reason `chaind run` gives for not taking @store."""
+    done = subprocess.run([CHAIND, "run", store, "--name", name, "--cfg", cluster.cfg, "--listen",
+                           "127.0.0.1:0"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, f"exit {done.returncode}: {done.stderr}"
+    return done.stderr
+
+
+def test_a_file_that_is_no_store_is_named(folder):
+    with new_cluster(folder, servers=1) as cluster:
+        for length in (0, 100, 4096, 32768, 4 << 20, 64 << 20):
+            store = os.path.join(folder, f"{length}.store")
+            with open(store, "wb") as file:
+                file.truncate(length)
+            text = refused(store, cluster)
+            assert store in text and ("too short" in text or "not a chainblk store" in text), text
+
+
+def test_a_store_that_was_rolled_back_is_refused(folder):
+    with new_cluster(folder, servers=1) as cluster:
+        assert cluster.stop_server(0)
+        store, old = cluster.store_path(0), os.path.join(folder, "old.store")
+        subprocess.run(["cp", store, old], check=True)
+        cluster.start_server(0)
+        assert cluster.stop_server(0)
+        assert "rolled-back" in refused(old, cluster, "s1")
+        cluster.start_server(0)
+
+
+def test_a_second_signal_ends_it_at_once(folder):
+    with new_cluster(folder) as cluster:
+        cluster.volume_create("vol0", "128M")
+        load = Load(cluster, "vol0", folder)
+        load.run("--op fill --block 1M --depth 8")
+        running = load.start("--op write --block 1M --depth 32 --seconds 60")
+        eventually(lambda: cluster.ctl_json("status")["servers"][0]["block_writes"],
+                   lambda blocks: blocks > 20000)
+        for server in cluster.servers:
+            server.signal(signal.SIGTERM)
+            server.signal(signal.SIGTERM)
+        ends = [server.proc.wait(30) for server in cluster.servers]
+        assert all(end in (0, 1) for end in ends), ends  # 0: one that saw both signals as one
+        running.kill()
+        running.communicate()
+
+
+run_tests(globals())
