@@ -202,6 +202,26 @@ static void refuse(struct fake_cluster *k, struct fake_chain *c, const struct wi
 	      0);
 }
 
+/* X6. A daemon reads nothing from an old connection once there is a newer one, so no ghost comes
+ * after its client was told. */
+void fake_forget(struct fake_cluster *k, uint32_t id)
+{
+	struct fake_chain *c = &k->chains[id - 1];
+
+	while (k->ghosts_n)
+		frame_put(k->ghosts[--k->ghosts_n].f);
+	c->forgotten = true;
+	c->session = 0;
+}
+
+/* ... and it has given up every number it used before. */
+static void begin_again(struct fake_chain *c, const struct wire_request *q)
+{
+	for (uint64_t no = q->low; no < q->low + REQ_OUTSTANDING_MAX; no++)
+		CHECK(!c->known[no]);
+	c->forgotten = false;
+}
+
 /* W1, X1 to X3 at the head. */
 static void on_request(struct fake_cluster *k, struct fake_chain *c, const struct frame *f)
 {
@@ -217,6 +237,10 @@ static void on_request(struct fake_cluster *k, struct fake_chain *c, const struc
 					q->offset_bytes / BLOCK_BYTES) < 0);
 	if (f->hdr.epoch != c->rec.epoch) {
 		refuse(k, c, q, -ESTALE);
+		return;
+	}
+	if (c->forgotten && !(session && q->session == 1)) {
+		refuse(k, c, q, -ENOTCONN);
 		return;
 	}
 	if (session ? q->session < c->session : q->session != c->session)
@@ -237,6 +261,8 @@ static void on_request(struct fake_cluster *k, struct fake_chain *c, const struc
 		refuse(k, c, q, k->fail_status);
 		return;
 	}
+	if (c->forgotten)
+		begin_again(c, q);
 	c->low = MAX(c->low, q->low);
 	c->contiguous = MAX(c->contiguous, c->low - 1);
 	while (c->known[c->contiguous + 1])
@@ -484,7 +510,9 @@ void fake_chaos(struct fake_cluster *k)
 	struct fake_chain *c = &k->chains[pick % k->chains_n];
 	struct env_conn *conn = k->net->conns_n ? k->net->conns[pick % k->net->conns_n] : NULL;
 
-	if (r < k->reset_percent && conn_of(p))
+	if (k->forget_tenths && fake_random(k->net) % 1000 < k->forget_tenths)
+		fake_forget(k, c->rec.id);
+	else if (r < k->reset_percent && conn_of(p))
 		fake_lose(k, p, p->conn);
 	else if (r < 20)
 		chaos_ghost(k);

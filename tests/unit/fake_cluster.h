@@ -41,6 +41,7 @@ struct fake_chain {
 	uint32_t offset[FAKE_NUMBERS_MAX];
 	uint64_t seq, commit;
 	bool closed;
+	bool forgotten; /* X6: takes nothing but SESSION 1 */
 };
 
 struct fake_peer { /* a program the client may connect to */
@@ -71,6 +72,7 @@ struct fake_cluster {
 	uint32_t busy_n;        /* that many requests are answered BUSY */
 	uint32_t busy_percent;  /* of requests */
 	uint32_t reset_percent; /* of chaos, in tenths */
+	uint32_t forget_tenths; /* of chaos, in tenths: the client's entry goes to another (X6) */
 	uint32_t drop_percent;  /* of what daemons answer: lost, the connection stays up */
 	uint32_t read_again_n;  /* that many reads are answered -EAGAIN */
 	uint32_t rot_n;         /* that many reads come back with a flipped bit */
@@ -113,6 +115,8 @@ void fake_cut(struct fake_cluster *k, uint32_t id);
 void fake_publish(struct fake_cluster *k);
 /* All members of chain @id restart: new incarnations, next epoch, nothing forgotten. */
 void fake_restart_chain(struct fake_cluster *k, uint32_t id);
+/* Chain @id gives the client's entry to another; what it sequenced still commits (X6). */
+void fake_forget(struct fake_cluster *k, uint32_t id);
 /* The trace since the last call, then empty. */
 const char *fake_trace(struct fake_cluster *k);
 

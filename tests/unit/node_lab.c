@@ -358,11 +358,22 @@ static void answer_call(enum who w, uint32_t role)
 	lab_say(w, f);
 }
 
-void lab_connect(enum who w)
+void lab_connect_as(enum who w, enum who id)
 {
 	struct frame *f;
 	struct wire_connect *c;
 
+	conns[w] = conn_new(false);
+	node_accept(lab_node, conns[w]);
+	f = lab_frame(id, WIRE_CONNECT, sizeof(*c));
+	c = (struct wire_connect *)(void *)f->meta;
+	c->role = w == PRED ? ROLE_NODE : ROLE_CLIENT;
+	snprintf(c->name, sizeof(c->name), "lab");
+	lab_say(w, f);
+}
+
+void lab_connect(enum who w)
+{
 	if (w == SUCC || w == CFG) {
 		if (w == SUCC && !calling)
 			lab_time(2ull * 1000 * 1000 * 1000);
@@ -371,13 +382,7 @@ void lab_connect(enum who w)
 		answer_call(w, w == SUCC ? ROLE_NODE : ROLE_CFG);
 		return;
 	}
-	conns[w] = conn_new(false);
-	node_accept(lab_node, conns[w]);
-	f = lab_frame(w, WIRE_CONNECT, sizeof(*c));
-	c = (struct wire_connect *)(void *)f->meta;
-	c->role = w == PRED ? ROLE_NODE : ROLE_CLIENT;
-	snprintf(c->name, sizeof(c->name), "lab");
-	lab_say(w, f);
+	lab_connect_as(w, w);
 }
 
 /* ---- the world at start ---- */

@@ -47,6 +47,7 @@ struct frame *lab_take(enum who w);
 void lab_forget(void);
 void lab_cut(enum who w);     /* the connection breaks */
 void lab_connect(enum who w); /* and is made again: SUCC answers, PRED and clients call */
+void lab_connect_as(enum who w, enum who id); /* @w's connection, opened by @id */
 bool lab_is_closed(enum who w);
 void lab_map(uint64_t version, uint64_t epoch, uint32_t volume_state);
 

@@ -349,6 +349,86 @@ static void test_lane_takes_an_overdue_answer_for_lost(void **state)
 	fake_cluster_fini(k);
 }
 
+static void test_lane_of_a_client_that_was_forgotten_begins_again(void **state)
+{
+	struct fake_cluster *k = cluster_open(1);
+
+	(void)state;
+	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
+	(void)fake_trace(k);
+	fake_forget(k, 1);
+	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'b'), 0);
+	assert_string_equal(fake_trace(k), " WRITE 1/3;  SESSION 2/4;  SESSION 1/5;  WRITE 1/6; ");
+	assert_true(filled(k->disk, 'b', 4096));
+	fake_cluster_fini(k);
+}
+
+/* The write may have happened and nobody can say: it is not sent again. */
+static void test_lane_of_a_forgotten_client_gives_up_what_may_have_been_numbered(void **state)
+{
+	struct fake_cluster *k = cluster_open(1);
+	struct fake_req *lost = fake_req(k, CLIENT_WRITE, 0, 4096, 'b');
+	struct fake_req *next = fake_req(k, CLIENT_WRITE, 4096, 4096, 'c');
+
+	(void)state;
+	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
+	(void)fake_trace(k);
+	k->hold_commits = true;
+	fake_submit(lost);
+	fake_cut(k, 3); /* the tail: its answer will be lost */
+	k->hold_commits = false;
+	fake_settle(k);
+	fake_forget(k, 1);
+	fake_submit(next);
+	fake_pass(k, 1500 * MS);
+	assert_int_equal(result(lost), 1); /* an answer may be under way still */
+	fake_pass(k, 2500 * MS);
+	assert_int_equal(result(lost), -ETIMEDOUT);
+	assert_int_equal(result(next), 0);
+	assert_null(strstr(fake_trace(k), "WRITE 2/"));
+	assert_true(filled(k->disk, 'b', 4096));
+	assert_true(filled(k->disk + 4096, 'c', 4096));
+	fake_req_free(lost);
+	fake_req_free(next);
+	fake_cluster_fini(k);
+}
+
+static void test_lane_of_a_forgotten_client_waits_for_answers_that_are_under_way(void **state)
+{
+	struct fake_cluster *k = cluster_open(1);
+	struct fake_req *first = fake_req(k, CLIENT_WRITE, 0, 4096, 'b');
+	struct fake_req *next = fake_req(k, CLIENT_WRITE, 4096, 4096, 'c');
+
+	(void)state;
+	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
+	k->hold_commits = true;
+	fake_submit(first);
+	fake_forget(k, 1);
+	fake_submit(next);
+	fake_pass(k, 100 * MS);
+	assert_int_equal(result(first), 1);
+	k->hold_commits = false;
+	fake_pass(k, 1500 * MS);
+	assert_int_equal(result(first), 0);
+	assert_int_equal(result(next), 0);
+	fake_req_free(first);
+	fake_req_free(next);
+	fake_cluster_fini(k);
+}
+
+static void test_lane_of_a_client_that_was_forgotten_is_closed(void **state)
+{
+	struct fake_cluster *k = cluster_open(1);
+
+	(void)state;
+	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
+	(void)fake_trace(k);
+	fake_forget(k, 1);
+	fake_cluster_stop(k);
+	assert_string_equal(fake_trace(k), " CLOSE 1/3; ");
+	fake_cluster_fini(k);
+}
+
 static void test_lane_sends_whole_blocks_again_that_were_damaged_on_the_way(void **state)
 {
 	struct fake_cluster *k = cluster_open(1);
@@ -403,6 +483,12 @@ int main(void)
 		cmocka_unit_test(test_lane_request_that_was_only_ever_busy_dies_without_a_fence),
 		cmocka_unit_test(test_lane_takes_a_session_to_the_head_of_a_new_record),
 		cmocka_unit_test(test_lane_takes_an_overdue_answer_for_lost),
+		cmocka_unit_test(test_lane_of_a_client_that_was_forgotten_begins_again),
+		cmocka_unit_test(
+			test_lane_of_a_forgotten_client_gives_up_what_may_have_been_numbered),
+		cmocka_unit_test(
+			test_lane_of_a_forgotten_client_waits_for_answers_that_are_under_way),
+		cmocka_unit_test(test_lane_of_a_client_that_was_forgotten_is_closed),
 		cmocka_unit_test(test_lane_sends_whole_blocks_again_that_were_damaged_on_the_way),
 		cmocka_unit_test(test_lane_passes_on_what_the_head_refuses_for_good),
 	};

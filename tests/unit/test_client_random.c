@@ -69,7 +69,8 @@ static void start(struct slot *s)
 	assert_int_equal(client_submit(s->k->client, &q->r), 0);
 }
 
-static void run_seed(uint64_t seed, uint32_t reset_percent, uint32_t drop_percent)
+static void run_seed(uint64_t seed, uint32_t reset_percent, uint32_t drop_percent,
+		     uint32_t forget_tenths)
 {
 	struct fake_cluster *k = fake_cluster_init(
 		&(struct fake_cluster_config){.seed = seed,
@@ -87,13 +88,14 @@ static void run_seed(uint64_t seed, uint32_t reset_percent, uint32_t drop_percen
 	k->busy_percent = 10;
 	k->reset_percent = reset_percent;
 	k->drop_percent = drop_percent;
+	k->forget_tenths = forget_tenths;
 	for (uint32_t step = 0; step < STEPS; step++) {
 		fake_chaos(k);
 		if (step % 64 == 0)
 			client_check(k->client);
 	}
 	/* faults stop: everything completes (I16) */
-	k->busy_percent = k->reset_percent = k->drop_percent = 0;
+	k->busy_percent = k->reset_percent = k->drop_percent = k->forget_tenths = 0;
 	for (uint32_t i = 0; i < SLOTS; i++)
 		slots[i].stop = true;
 	for (uint32_t i = 0; left && i < 3000; i++) {
@@ -115,14 +117,14 @@ static void test_client_is_linearizable_in_any_order_of_events(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 6; seed++)
-		run_seed(seed, 0, 0);
+		run_seed(seed, 0, 0, 0);
 }
 
 static void test_client_is_linearizable_while_connections_break(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 12; seed++)
-		run_seed(seed, 1 + (uint32_t)seed % 4, 0);
+		run_seed(seed, 1 + (uint32_t)seed % 4, 0, 0);
 }
 
 /* What a daemon without a free frame does. */
@@ -130,7 +132,15 @@ static void test_client_is_linearizable_while_answers_are_lost(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 12; seed++)
-		run_seed(seed, (uint32_t)seed % 3, 2);
+		run_seed(seed, (uint32_t)seed % 3, 2, 0);
+}
+
+/* X6: others take its entry over and over. */
+static void test_client_is_linearizable_while_it_is_forgotten(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 12; seed++)
+		run_seed(seed, (uint32_t)seed % 3, (uint32_t)seed % 2, 1 + (uint32_t)seed % 5);
 }
 
 int main(void)
@@ -139,6 +149,7 @@ int main(void)
 		cmocka_unit_test(test_client_is_linearizable_in_any_order_of_events),
 		cmocka_unit_test(test_client_is_linearizable_while_connections_break),
 		cmocka_unit_test(test_client_is_linearizable_while_answers_are_lost),
+		cmocka_unit_test(test_client_is_linearizable_while_it_is_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -298,6 +298,20 @@ static void test_node_serves_on_while_cfgsvc_is_away_and_comes_back_to_it(void *
 	lab_end();
 }
 
+/* Decision 006: what a client asks is handled in the order it asked. */
+static void test_node_reads_nothing_more_from_a_clients_old_connection(void **s)
+{
+	(void)s;
+	lab_start(&SOLE);
+	lab_connect(CLIENT2);
+	assert_false(lab_is_closed(CLIENT));
+	lab_cut(CLIENT2);
+	lab_connect_as(CLIENT2, CLIENT); /* we have not heard that its old one is gone */
+	assert_true(lab_is_closed(CLIENT));
+	assert_false(lab_is_closed(CLIENT2));
+	lab_end();
+}
+
 static void test_node_notes_an_epoch_before_it_acts_and_refuses_an_older_one(void **s)
 {
 	(void)s;
@@ -393,6 +407,7 @@ int main(void)
 		cmocka_unit_test(test_node_closes_on_another_cluster_and_on_a_false_name),
 		cmocka_unit_test(test_node_hangs_up_on_who_says_nothing),
 		cmocka_unit_test(test_node_serves_on_while_cfgsvc_is_away_and_comes_back_to_it),
+		cmocka_unit_test(test_node_reads_nothing_more_from_a_clients_old_connection),
 		cmocka_unit_test(test_node_notes_an_epoch_before_it_acts_and_refuses_an_older_one),
 		cmocka_unit_test(test_node_registers_as_any_start_cfgsvc_may_know),
 		cmocka_unit_test(test_node_stop_tells_no_credit_and_waits_for_what_is_in_flight),
