@@ -36,7 +36,8 @@ static void init_node(struct actor_node *a)
 	struct id128 incarnation;
 	struct node_config cfg = {.disk_bytes = cl->cfg.disk_bytes,
 				  .chains_max = cl->cfg.chains,
-				  .memory_bytes = cl->cfg.node_memory_bytes};
+				  .memory_bytes = cl->cfg.node_memory_bytes,
+				  .reqtab_clients = cl->cfg.reqtab_clients};
 
 	snprintf(cfg.name, sizeof(cfg.name), "%s", a->proc.name);
 	snprintf(cfg.addrs[0], ADDR_BYTES, "%s", a->proc.addr);
@@ -88,7 +89,8 @@ void actor_node_start(struct actor_node *a)
 	struct cluster *cl = a->cl;
 	struct node_config cfg = {.disk_bytes = cl->cfg.disk_bytes,
 				  .chains_max = cl->cfg.chains,
-				  .memory_bytes = cl->cfg.node_memory_bytes};
+				  .memory_bytes = cl->cfg.node_memory_bytes,
+				  .reqtab_clients = cl->cfg.reqtab_clients};
 
 	world_cancel(cl->w, &a->restart_ev);
 	if (a->proc.up)

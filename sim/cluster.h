@@ -110,6 +110,7 @@ struct actor_admin {
 struct cluster_config {
 	uint32_t nodes_n, replicas, chains, clients_n, depth;
 	uint64_t disk_bytes, log_bytes, node_memory_bytes;
+	uint32_t reqtab_clients; /* a chain remembers, 0: the default */
 	bool volatile_cache;
 	uint64_t think_ns; /* mean pause of a client between two operations */
 	uint64_t deadline_ns;

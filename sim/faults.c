@@ -6,9 +6,6 @@
 #define CYCLE_POLL_NS (5 * MS)
 #define CYCLE_QUICK_NS (50 * US)
 #define CYCLE_PATIENCE_NS (6 * SEC)
-#define CLIENT_STARTS_MAX                                                                          \
-	12u /* below REQTAB_CLIENTS_MAX together: nobody closes a killed client                    \
-	     */
 
 static const char *const names[FAULT_KINDS] = {
 	"reset",       "half-open",   "block",       "slow-net",  "flip",       "pause",
@@ -62,7 +59,7 @@ static void client_dies(struct faults *f)
 {
 	struct actor_client *a = &f->cl->clients[rng_below(&f->w->rng, f->cl->cfg.clients_n)];
 
-	if (a->starts >= CLIENT_STARTS_MAX || !a->proc.up)
+	if (!a->proc.up)
 		return;
 	actor_client_kill(a);
 	world_at(f->w, &a->restart_ev, f->w->now_ns + rng_skewed(&f->w->rng, MS, SEC));

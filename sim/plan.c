@@ -69,12 +69,27 @@ static void draw_faults(struct faults_config *f, const struct cluster_config *c,
 	f->mean_ns = rng_skewed(r, 20 * MS, 3 * SEC);
 }
 
+/* A crashed client never says CLOSE, so each leaves an entry in its chains' tables. In some seeds
+ * there is room for little more than the living, or for less. From a tape of its own: what the
+ * other draws give a seed does not depend on this. */
+static void draw_reqtab(struct plan *p, struct rng r)
+{
+	uint32_t living = p->cluster.clients_n;
+
+	if (!rng_chance(&r, 250000))
+		return;
+	p->cluster.reqtab_clients =
+		rng_chance(&r, 250000) ? MAX(living - 1, 1u) : living + (uint32_t)rng_below(&r, 3);
+	p->faults.weights[FAULT_CLIENT_KILL] = (uint32_t)rng_range(&r, 5, 20);
+}
+
 void plan_draw(struct plan *p, struct rng *r)
 {
 	memset(p, 0, sizeof(*p));
 	draw_cluster(&p->cluster, r);
 	draw_workload(&p->cluster.work, r);
 	draw_faults(&p->faults, &p->cluster, r);
+	draw_reqtab(p, *r);
 	p->work_ns = rng_skewed(r, 2 * SEC, 120 * SEC);
 	p->work_events = rng_skewed(r, 50000, 400000);
 	p->delay_lo_ns = rng_skewed(r, 5 * US, 500 * US);

@@ -150,6 +150,8 @@ static void describe(const struct run *r)
 		c->nodes_n, c->replicas, c->chains, c->clients_n, c->depth, c->disk_bytes >> 20,
 		c->log_bytes >> 20, c->think_ns / US, c->deadline_ns / SEC, r->plan.work_ns / MS,
 		r->plan.work_events, r->plan.faults.mean_ns / MS);
+	if (c->reqtab_clients)
+		fprintf(stderr, " tables of %u clients,", c->reqtab_clients);
 	for (unsigned k = 0; k < FAULT_KINDS; k++)
 		if (r->plan.faults.weights[k])
 			fprintf(stderr, " %s", fault_name((enum fault_kind)k));
