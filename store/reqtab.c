@@ -41,6 +41,15 @@ static struct req_client *free_entry(struct reqtab *t)
 	return NULL;
 }
 
+/* Q4: may a client without an entry have one by this session? */
+static bool may_begin(uint32_t session)
+{
+#ifdef PLANT_FORGOTTEN_RETURNS
+	return session != 0;
+#endif
+	return session == 1;
+}
+
 /* Of the client's newest op. Slots keep their seq when they fall out of the window, so this is what
  * the applied ops say and nothing else. */
 static uint64_t last_seq(const struct req_client *c)
@@ -90,7 +99,7 @@ static void apply_session(struct reqtab *t, const struct op_rec *op)
 	struct req_client *c = find(t, &op->client);
 
 	if (!c) {
-		if (op->session != 1)
+		if (!may_begin(op->session))
 			return; /* Q4: forgotten after this was numbered */
 		c = free_entry(t);
 		if (!c)
@@ -177,7 +186,7 @@ static void overlay_own(struct req_view *v, const struct op_rec *op)
 		return;
 	}
 	if (op->kind == OP_SESSION) {
-		if (!v->exists && op->session != 1)
+		if (!v->exists && !may_begin(op->session))
 			return; /* Q4 */
 		if (!v->exists)
 			v->low = 1;
@@ -217,7 +226,7 @@ void req_view_overlay(struct req_view *v, const struct op_rec *op)
 static enum store_req_state session_state(const struct req_view *v, uint32_t session)
 {
 	if (!v->exists) {
-		if (session != 1)
+		if (!may_begin(session))
 			return STORE_REQ_NO_CLIENT;
 		/* One newcomer at a time takes somebody's place. */
 		return v->clients_n >= v->clients_max && v->newcomer ? STORE_REQ_FULL

@@ -63,10 +63,10 @@ void store_format_start(struct env *e, struct env_disk *d, const struct store_fo
 struct store_config {
 	struct env *env;
 	struct env_disk *disk;
-	struct buf_pool *bufs;    /* payloads of reads and re-reads come from here (BUF_NODE) */
-	uint32_t chains_max;      /* replicas it may hold */
-	uint32_t reqtab_clients;  /* clients a chain remembers, 0: REQTAB_CLIENTS_MAX. For tests: the
-				     same on every member of a chain and for the life of its log */
+	struct buf_pool *bufs;   /* payloads of reads and re-reads come from here (BUF_NODE) */
+	uint32_t chains_max;     /* replicas it may hold */
+	uint32_t reqtab_clients; /* clients a chain remembers, 0: REQTAB_CLIENTS_MAX. For tests: the
+				    same on every member of a chain and for the life of its log */
 	struct id128 incarnation; /* of this start; written as (previous, new) before open completes
 				     (C7) */
 };

@@ -209,8 +209,8 @@ static void test_store_remembers_the_same_clients_after_a_power_cut(void **state
 		commit_session(r, i);
 	for (int again = 0; again < 2; again++) {
 		for (uint32_t i = 0; i < FULL + 20; i++)
-			assert_int_equal(lookup(r, i), i < 20 ? STORE_REQ_NO_CLIENT
-							      : STORE_REQ_NEW);
+			assert_int_equal(lookup(r, i),
+					 i < 20 ? STORE_REQ_NO_CLIENT : STORE_REQ_NEW);
 		rig_crash(r, 0);
 		assert_int_equal(rig_open(r), 0);
 		store_commit(r->s, 1, r->last[1]);
