@@ -21,6 +21,15 @@
 
 static void next_op(struct store *s);
 
+static void drop_copies(struct store *s)
+{
+	struct again *g = &s->again;
+
+	for (uint64_t seq = g->first; seq < g->next; seq++)
+		log_ref_live(s, g->at[seq % PENDING_SLOTS].priv & OP_PRIV_RING, -1);
+	g->next = g->first;
+}
+
 /* Copies written so far become the ops' places, or are dead. */
 static void end(struct store *s, bool take)
 {
@@ -107,10 +116,10 @@ static void next_op(struct store *s)
 		end(s, false);
 		return;
 	}
-	/* Committed meanwhile: needs no copy, and its index entries stay where they are. */
+	/* Overtaken by commits: those need no copy, and their index entries stay where they are. */
 	if (g->next <= g->chain->committed) {
-		end(s, true);
-		return;
+		drop_copies(s);
+		g->first = g->next = g->chain->committed + 1;
 	}
 	op = chain_op(g->chain, g->next);
 	if (!op) {
@@ -148,6 +157,11 @@ static uint32_t behind(const struct store *s, const struct store_op *op)
 	return l->head > block ? l->head - block : l->head + l->blocks - block;
 }
 
+uint32_t again_blocks(const struct chain *c)
+{
+	return c->pend_crcs + c->pend_n;
+}
+
 /* All or nothing: half of it would only fill the log. */
 static bool fits(const struct store *s, const struct chain *c)
 {
@@ -158,7 +172,22 @@ static bool fits(const struct store *s, const struct chain *c)
 
 		cost += op_cost(&op->rec, op->priv & OP_PRIV_ZERO);
 	}
-	return log_has_room(s, c->pend_crcs + c->pend_n) && s->cost + cost <= s->index.entries_n;
+	return log_has_room_again(s, again_blocks(c)) && s->cost + cost <= s->index.entries_n;
+}
+
+/* Is @c to be copied? Its oldest op is far behind the head; or somebody was refused, it is this
+ * chain that pins the tail, and copying gains something. */
+static bool lags(const struct store *s, const struct chain *c)
+{
+	const struct log *l = &s->log;
+	const struct store_op *op = chain_op(c, c->committed + 1);
+	uint64_t blocks = behind(s, op);
+
+	if (blocks * 8 > (uint64_t)l->blocks * AGAIN_EIGHTHS)
+		return true;
+	return s->refused_log && l->live_at < l->count &&
+	       op_ring(op) == (l->first + l->live_at) % l->ring_n &&
+	       blocks > l->blocks / 4 + again_blocks(c);
 }
 
 void again_pump(struct store *s)
@@ -170,12 +199,7 @@ void again_pump(struct store *s)
 	for (uint32_t i = 0; i < s->chains_n; i++) {
 		struct chain *c = &s->chains[i];
 
-		if (c->pend_n == 0 || c->durable != c->appended)
-			continue;
-		if ((uint64_t)behind(s, chain_op(c, c->committed + 1)) * 8 <=
-		    (uint64_t)s->log.blocks * AGAIN_EIGHTHS)
-			continue;
-		if (!fits(s, c))
+		if (c->pend_n == 0 || c->durable != c->appended || !lags(s, c) || !fits(s, c))
 			continue;
 		g->chain = c;
 		g->first = g->next = c->committed + 1;

@@ -45,8 +45,9 @@
 #define BATCH_EPOCHS_MAX 16u
 #define LOG_FILLER_BLOCKS (LOG_BATCH_BLOCKS_MAX) /* kept free: a filler wastes at most this */
 #define LOG_CONTROL_BLOCKS 128u                  /* kept free for watermarks and epochs */
-#define LOG_IDLE_NS 10000000ull                  /* then an empty header proves the last batch */
-#define IDLE_NS 1000000000ull                    /* then everything is destaged */
+#define LOG_HEADER_BLOCKS 64u   /* kept free by those, so that starts can write theirs */
+#define LOG_IDLE_NS 10000000ull /* then an empty header proves the last batch */
+#define IDLE_NS 1000000000ull   /* then everything is destaged */
 #define READ_IOS 128u
 #define DESTAGE_JOBS 8u
 #define IO_BUF_BYTES (1u << 20)
@@ -216,7 +217,7 @@ struct store {
 	struct pages pages;
 	struct chain *chains;
 	uint32_t chains_n, chains_max;
-	uint32_t reqtab_clients; /* of each chain's table */
+	uint32_t reqtab_clients;               /* of each chain's table */
 	uint32_t chain_buckets[CHAIN_BUCKETS]; /* slot + 1; 0 empty; open addressing */
 	struct list rec_free; /* store_op: for pending ops recovery found, without a caller */
 	struct destage_job job[DESTAGE_JOBS];
@@ -230,7 +231,7 @@ struct store {
 	struct list released, failed_ops, failed_epochs;
 	struct env_task turn;
 	uint64_t commits; /* ops committed since open */
-	bool refused_log, refused_pages, space_due;
+	bool refused_log, refused_pages, refused_window, space_due;
 	void (*space)(void *arg);
 	void *space_arg;
 	bool failed, opened, closing, close_header;
@@ -257,6 +258,7 @@ void store_space_back(struct store *s); /* a refused caller may try again */
 void log_init(struct store *s, struct arena *a, uint32_t ring_n);
 uint32_t log_op_blocks(const struct store_op *op);
 bool log_has_room(const struct store *s, uint32_t blocks);
+bool log_has_room_again(const struct store *s, uint32_t blocks); /* for copies */
 void log_queue(struct store *s, struct store_op *op);
 void log_pump(struct store *s);
 void log_watermark_moved(struct store *s);
@@ -321,12 +323,14 @@ void ckpt_pump(struct store *s);
 void ckpt_init(struct store *s, struct arena *a);
 size_t ckpt_bytes(void);
 void again_pump(struct store *s);
+uint32_t again_blocks(const struct chain *c); /* what a copy of its pending ops takes */
 uint32_t again_held(const struct store *s, uint32_t *ret_queued);
 void again_init(struct store *s, struct arena *a);
 size_t again_bytes(void);
 void super_init(struct store *s, struct arena *a);
 void super_write(struct store *s, struct super_wait *w); /* w->done from the loop */
 size_t recovery_bytes(void);
+void recovery_started(struct store *s); /* the first batch of this start ended */
 void recovery_start(struct store *s, struct arena *a, const struct id128 *incarnation,
 		    void (*done)(void *arg, int res, const char *why,
 				 const struct store_opened *found),

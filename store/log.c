@@ -52,7 +52,19 @@ static bool room_for(const struct store *s, uint32_t blocks, uint32_t keep)
 
 bool log_has_room(const struct store *s, uint32_t blocks)
 {
-	return room_for(s, blocks, LOG_FILLER_BLOCKS + LOG_CONTROL_BLOCKS);
+	uint32_t copies = 0;
+
+	/* Whichever chain gets stuck, its pending ops can be copied to the head. In a log of less
+	 * than eight windows that is not always so: going on comes first. */
+	for (uint32_t i = 0; i < s->chains_n; i++)
+		copies = MAX(copies, again_blocks(&s->chains[i]));
+	copies = MIN(copies + blocks, s->log.blocks / 8);
+	return room_for(s, blocks, LOG_FILLER_BLOCKS + LOG_CONTROL_BLOCKS + copies);
+}
+
+bool log_has_room_again(const struct store *s, uint32_t blocks)
+{
+	return room_for(s, blocks, LOG_FILLER_BLOCKS + LOG_HEADER_BLOCKS);
 }
 
 void log_queue(struct store *s, struct store_op *op)
@@ -396,7 +408,7 @@ void log_pump(struct store *s)
 		if (list_empty(&l->queue) && !header)
 			return;
 		/* Ops took their room when they were accepted; a bare header has to ask. */
-		if (list_empty(&l->queue) && !room_for(s, 1, 8))
+		if (list_empty(&l->queue) && !room_for(s, 1, s->recovery ? 0 : LOG_HEADER_BLOCKS))
 			return;
 		p = plan_batch(s);
 		if (p.ops_n == 0 && !list_empty(&l->queue)) {
@@ -541,6 +553,8 @@ static void batch_done(struct disk_io *io, int res)
 		store_fail(s, "device log: write failed", res);
 	if (s->failed) {
 		fail_ended(s);
+		if (s->recovery)
+			recovery_started(s);
 		return;
 	}
 	while ((b = oldest(l)) && b->complete) {
@@ -552,4 +566,6 @@ static void batch_done(struct disk_io *io, int res)
 	if (something_to_prove(s))
 		log_watermark_moved(s);
 	store_turn(s);
+	if (s->recovery)
+		recovery_started(s);
 }

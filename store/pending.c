@@ -200,14 +200,12 @@ void pending_add(struct chain *c, struct store_op *op)
 	c->pend_crcs += op->rec.crcs_n;
 }
 
-static int refuse(struct store *s, bool pages)
+/* @flag says what was lacking; somebody will make it, and then the caller is told. */
+static int refuse(struct store *s, bool *flag, int res)
 {
-	if (pages)
-		s->refused_pages = true;
-	else
-		s->refused_log = true;
+	*flag = true;
 	store_turn(s);
-	return pages ? -ENOSPC : -EAGAIN;
+	return res;
 }
 
 int store_append(struct store *s, struct store_op *op)
@@ -224,15 +222,15 @@ int store_append(struct store *s, struct store_op *op)
 		return -EIO;
 	zero = pending_is_zero(op);
 	if (s->again.chain == c)
-		return refuse(s, false);
+		return refuse(s, &s->refused_window, -EAGAIN);
 	if (c->pend_n >= PENDING_OPS_MAX || c->pend_crcs + op->rec.crcs_n > PENDING_CRCS_MAX)
-		return refuse(s, false);
+		return refuse(s, &s->refused_window, -EAGAIN);
 	if (!log_has_room(s, log_op_blocks(op)))
-		return refuse(s, false);
+		return refuse(s, &s->refused_log, -EAGAIN);
 	if (s->cost + op_cost(&op->rec, zero) > s->index.entries_n)
-		return refuse(s, false);
+		return refuse(s, &s->refused_log, -EAGAIN);
 	if (!pending_take_pages(s, &op->rec, zero))
-		return refuse(s, true);
+		return refuse(s, &s->refused_pages, -ENOSPC);
 	op->durable = op->committed = op->logged = false;
 	op->priv = zero ? OP_PRIV_ZERO : 0;
 	op->lsn = op->payload_offset = 0;
@@ -360,7 +358,7 @@ void store_commit(struct store *s, uint32_t chain, uint64_t seq)
 	log_settle(s);
 	log_watermark_moved(s);
 	/* Room in the chain's window, and perhaps work for destaging. */
-	if (s->refused_log)
+	if (s->refused_window || s->refused_log)
 		store_space_back(s);
 	store_activity(s);
 	store_turn(s);

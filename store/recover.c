@@ -370,9 +370,27 @@ static void opened(struct super_wait *w, int res)
 	struct store *s = CONTAINER_OF(w, struct store, open_wait);
 	struct recovery *r = s->recovery;
 
-	if (res)
-		recovery_fail(r, -EIO, "superblock: write failed: check the device");
-	end(r, res);
+	if (res) {
+		end(r, recovery_fail(r, -EIO, "superblock: write failed: check the device"));
+		return;
+	}
+	/* A header of this start takes the place behind the last good batch before anybody is told
+	 * where the log ends. A batch cut off there could come back otherwise: a later write to
+	 * that place, torn itself, may complete the cut one's sectors. Found by tests/crash. */
+	s->log.want_header = true;
+	log_pump(s);
+	if (s->log.inflight == 0)
+		end(r, 0); /* not even room for that: nothing will be written there either */
+}
+
+void recovery_started(struct store *s)
+{
+	struct recovery *r = s->recovery;
+
+	if (s->failed)
+		end(r, recovery_fail(r, -EIO, "device log: write failed: check the device"));
+	else
+		end(r, 0);
 }
 
 /* C7. Which earlier start the configuration service knows is only certain when it was noted. All

@@ -3,14 +3,15 @@
  *
  *	SUPER -> CKPT -> WALK -> PROVE -> SCAN -> REPLAY -> WRITE
  *
- *	SUPER   the newest superblock with two equal copies
- *	CKPT    its checkpoint: pages, watermarks, request tables
- *	WALK    headers of the log from the replay start on, as long as each follows the one before
- *	PROVE   payload CRCs of the batches no later header vouches for ("stable"); the first bad
- *one and what follows is cut: the torn end SCAN    the rest of the log: a header that could only
- *exist if the cut were acknowledged is rot REPLAY  records in log order: epochs, ops; ops <= known
- *are committed, the others are pending WRITE   superblock with this start's incarnation: the first
- *write of all
+ *   SUPER   the newest superblock with two equal copies
+ *   CKPT    its checkpoint: pages, watermarks, request tables
+ *   WALK    headers of the log from the replay start on, as long as each follows the one before
+ *   PROVE   payload CRCs of the batches no later header vouches for ("stable"); the first bad one
+ *           and what follows is cut: the torn end
+ *   SCAN    the rest of the log: a header that could only exist if the cut were acknowledged is rot
+ *   REPLAY  records in log order: epochs, ops; ops <= known are committed, the others are pending
+ *   WRITE   superblock with this start's incarnation: the first write of all; then an empty header
+ *           at the end of the log, so that what was cut off can never come back
  *
  *   V1  nothing is written before everything was validated; running it twice finds the same
  *   V2  an acknowledged op is replayed or the open fails with -EBADMSG; never silently dropped

@@ -187,9 +187,9 @@ void store_fail(struct store *s, const char *why, int res)
 
 void store_space_back(struct store *s)
 {
-	if (!s->refused_log && !s->refused_pages)
+	if (!s->refused_log && !s->refused_pages && !s->refused_window)
 		return;
-	s->refused_log = s->refused_pages = false;
+	s->refused_log = s->refused_pages = s->refused_window = false;
 	s->space_due = true;
 	store_turn(s);
 }
