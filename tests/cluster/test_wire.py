@@ -6,7 +6,7 @@ a named error and nothing else: the daemon goes on, its memory and descriptors u
 import os
 import pathlib
 
-from common import ROOT, Load, new_cluster, run_tests
+from common import ROOT, Load, eventually, new_cluster, run_tests
 from wire import (ADMIN, CLIENT, DATA_MAX, HEADER, META_MAX, NODE, Peer, connect_frame, pack, unpack)
 
 CORPUS = ROOT / "tests" / "fuzz" / "corpus" / "frame"
@@ -102,9 +102,10 @@ def test_whatever_arrives_the_daemons_close_the_connection_and_are_unharmed(fold
                 count += truncate_everything(port, role, cluster_id)
                 count += refuse_everything(port, role, cluster_id)
             assert daemon.alive(), f"{kind} did not survive"
-            memory_after, files_after = state_of(daemon)
+            memory_after = state_of(daemon)[0]
             assert memory_after == memory, f"{kind} grew from {memory} to {memory_after} KiB"
-            assert files_after <= files, f"{kind} has {files_after} descriptors open, before {files}"
+            # The last connections may still be closing.
+            eventually(lambda: state_of(daemon)[1], lambda open_now: open_now <= files)
             print(f"   {kind}: {count} broken streams")
         load.run("--op read --block 1M --depth 8 --seq --seconds 0 --min-bytes 64M")
 
