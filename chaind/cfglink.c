@@ -236,10 +236,16 @@ static void on_error(struct node *n, const struct frame *f)
 	const struct wire_error *e = (const struct wire_error *)(const void *)f->meta;
 	bool registering = n->cfglink.state == CFG_REGISTERING;
 
+	if (registering && !n->registered && e->code == -ESTALE &&
+	    n->earlier_at + 1 < n->earlier_n) {
+		/* It knows us by an earlier start: ask about the next at once. */
+		n->earlier_at++;
+		n->cfglink.failures = 0;
+		drop(n, true);
+		return;
+	}
 	env_logf(n->env, ENV_ERR, "chaind %s: cfgsvc says: %s", n->cfg.name, e->text);
-	if (registering && !n->registered && e->code == -ESTALE && n->earlier_at + 1 < n->earlier_n)
-		n->earlier_at++; /* it knows us by an earlier start */
-	else if (registering && !n->registered && is_final(e->code))
+	if (registering && !n->registered && is_final(e->code))
 		node_ready(n, e->code, e->text);
 	drop(n, true);
 }

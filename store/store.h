@@ -71,7 +71,7 @@ struct store_config {
 				     (C7) */
 };
 
-#define STORE_DOUBTFUL_MAX 8u
+#define STORE_DOUBTFUL_MAX 64u
 struct store_opened {               /* what open found */
 	struct id128 disk, cluster; /* cluster: none until store_set_cluster() */
 	struct id128 previous;      /* latest incarnation known to have been registered (C7) */
