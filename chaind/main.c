@@ -46,6 +46,13 @@ static int fail(const char *thing, const char *why)
 	return EXIT_FAILURE;
 }
 
+/* io/ names the store itself. */
+static int fail_disk(const char *why)
+{
+	fprintf(stderr, "chaind: %s\n", why);
+	return EXIT_FAILURE;
+}
+
 /* Random bytes from the kernel; there is no going on without. */
 static void randomize(void *out, size_t len)
 {
@@ -99,12 +106,14 @@ static int command_format(struct program *p)
 	if (!is_block && p->opt.size_bytes == 0)
 		return fail(p->opt.store,
 			    "a store in a file needs --size, for instance --size 10G");
+	if (!p->opt.force && disk_check_unused(p->opt.store, err) < 0)
+		return fail_disk(err);
 	if (!is_block && disk_create_file(p->opt.store, p->opt.size_bytes, err) < 0)
-		return fail(p->opt.store, err);
+		return fail_disk(err);
 	if (reactor_open(&(struct reactor_config){0}, &p->reactor, err) < 0)
 		return fail("io_uring", err);
 	if (disk_open(p->reactor, &dc, &p->disk, err) < 0)
-		p->status = fail(p->opt.store, err);
+		p->status = fail_disk(err);
 	else
 		p->status = format_disk(p);
 	disk_close(p->disk);
@@ -278,7 +287,7 @@ static const char usage_text[] =
 	"\n"
 	"  --size SIZE            length of a store in a file (K, M, G, T: powers of 1024)\n"
 	"  --log-size SIZE        length of its device log (default: 5 %, at least 64M)\n"
-	"  --force                format even what holds a store already: its data is lost\n"
+	"  --force                format even what holds data already: it is lost\n"
 	"  --name NAME            name of this server in the cluster\n"
 	"  --cfg ADDR[,...]       the configuration service: host:port or unix:/path\n"
 	"  --listen ADDR[,...]    where to serve\n"

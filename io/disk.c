@@ -364,6 +364,46 @@ static int fill(int fd, const char *path, uint64_t size_bytes)
 	return res == 0 ? sync_parent(path) : res;
 }
 
+/* The first mebibyte of anything that is in use holds something: superblocks, partition tables,
+ * text. */
+#define USED_BYTES_MAX (1u << 20)
+
+int disk_check_unused(const char *path, char err[IO_ERR_BYTES])
+{
+	static const uint8_t zeros[BLOCK_BYTES];
+	uint8_t block[BLOCK_BYTES];
+	int fd = open(path, O_RDONLY | O_CLOEXEC), res = 0;
+	ssize_t got = 0;
+
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0) {
+		res = -errno;
+		snprintf(err, IO_ERR_BYTES, "store %.160s: cannot be read: %s", path,
+			 strerror(-res));
+		return res;
+	}
+	for (off_t at = 0; res == 0 && at < USED_BYTES_MAX; at += got) {
+		got = pread(fd, block, sizeof(block), at);
+		if (got <= 0)
+			break;
+		if (memcmp(block, zeros, (size_t)got) != 0)
+			res = -EEXIST;
+	}
+	if (res == 0 && got < 0)
+		res = -errno;
+	close(fd);
+	if (res == -EEXIST)
+		snprintf(err, IO_ERR_BYTES,
+			 "store %.160s: holds data already: choose another path, or lose that data "
+			 "with --force",
+			 path);
+	else if (res < 0)
+		snprintf(err, IO_ERR_BYTES, "store %.160s: cannot be read: %s", path,
+			 strerror(-res));
+	return res;
+}
+
 int disk_create_file(const char *path, uint64_t size_bytes, char err[IO_ERR_BYTES])
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), res;

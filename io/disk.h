@@ -25,6 +25,10 @@ MUST_CHECK int disk_open(struct reactor *r, const struct disk_config *cfg,
 /* Nothing may be in flight. NULL ok. */
 void disk_close(struct env_disk *d);
 
+/* Blocking, for `chaind format`: 0 when there is nothing at @path, or nothing but zeros where data
+ * begins. -EEXIST or what reading said, with a text in @err. */
+MUST_CHECK int disk_check_unused(const char *path, char err[IO_ERR_BYTES]);
+
 /* Blocking, for `chaind format`: make @path a file of @size_bytes of written zeros (so that later
  * writes change no metadata), fsynced with its directory. What an existing file holds is
  * kept, its holes are filled; block devices are left alone. */

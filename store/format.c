@@ -59,7 +59,8 @@ int format_layout(uint64_t disk_bytes, uint64_t log_bytes, uint32_t chains_max,
 	l.pages_offset_bytes = l.ckpt_offset_bytes + 2 * l.ckpt_bytes;
 	if (disk_bytes > (1ull << 56) || log_bytes > disk_bytes ||
 	    l.pages_offset_bytes + (uint64_t)STORE_PAGES_MIN * PAGE_BYTES > disk_bytes) {
-		*ret_why = "disk too small for log, checkpoints and pages";
+		*ret_why = "too small for log, checkpoints and pages: choose a larger --size, "
+			   "or a smaller --log-size";
 		return -ENOSPC;
 	}
 	l.pages_n = MIN((disk_bytes - l.pages_offset_bytes) / PAGE_BYTES, UINT32_MAX - 1);

@@ -188,10 +188,27 @@ static void test_disk_a_created_file_is_written_not_only_reserved(void **state)
 	close(fd);
 }
 
+static void test_disk_that_holds_something_is_not_unused(void **state)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(disk_check_unused("test_disk.there-is-none", err), 0);
+	assert_int_equal(disk_check_unused(path, err), 0); /* empty */
+	assert_int_equal(ftruncate(fd, 2 << 20), 0);
+	assert_int_equal(disk_check_unused(path, err), 0); /* zeros */
+	assert_int_equal(pwrite(fd, "x", 1, (1 << 20) - 1), 1);
+	assert_int_equal(disk_check_unused(path, err), -EEXIST);
+	assert_non_null(strstr(err, "--force"));
+	close(fd);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
+		T(test_disk_that_holds_something_is_not_unused),
 		T(test_disk_reads_back_what_it_wrote),
 		T(test_disk_reads_back_from_registered_buffers),
 		T(test_disk_takes_more_requests_than_it_has_slots),
