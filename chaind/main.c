@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "chaind/node.h"
+#include "io/addr.h"
 #include "io/disk.h"
 #include "io/reactor.h"
 #include "io/tcp.h"
@@ -235,13 +236,34 @@ static int serve(struct program *p, void *mem, size_t len, char err[IO_ERR_BYTES
 	return rc;
 }
 
+/* What can never be reached is said at once; a name that is not known now may be later. */
+static int check_cfg(const struct program *p, char err[IO_ERR_BYTES])
+{
+	for (unsigned i = 0; i < SERVER_ADDRS_MAX && p->cfg.cfg_addrs[i][0] != '\0'; i++) {
+		struct addr a;
+		int rc = addr_parse(p->cfg.cfg_addrs[i], &a, err);
+
+		if (rc == -EADDRNOTAVAIL)
+			continue;
+		if (rc == 0 && !addr_plaintext_ok(&a, p->opt.insecure_lab, false)) {
+			addr_plaintext_error(&a, err);
+			rc = -EPERM;
+		}
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
 static int command_run(struct program *p)
 {
 	char err[IO_ERR_BYTES] = "";
 	void *mem = NULL;
 	size_t len = 0;
-	int rc = open_all(p, err);
+	int rc = check_cfg(p, err);
 
+	if (rc == 0)
+		rc = open_all(p, err);
 	if (rc == 0 && p->disk->size_bytes < STORE_BYTES_MIN) {
 		rc = -EINVAL;
 		snprintf(err, sizeof(err), "too short to be a store: make one with chaind format");

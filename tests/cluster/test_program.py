@@ -29,6 +29,26 @@ def test_a_file_that_is_no_store_is_named(folder):
             assert store in text and ("too short" in text or "not a chainblk store" in text), text
 
 
+def test_an_address_that_plaintext_may_not_use_is_refused_at_once(folder):
+    store = os.path.join(folder, "a.store")
+    subprocess.run([CHAIND, "format", store, "--size", "300M"], check=True, timeout=60)
+    done = subprocess.run([CHAIND, "run", store, "--name", "a", "--cfg", "192.0.2.1:7400", "--listen",
+                           "127.0.0.1:0"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "--insecure-lab" in done.stderr, done.stderr
+
+
+def test_format_leaves_what_holds_data_as_it_was(folder):
+    path = os.path.join(folder, "letter")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("dear reader")
+    command = [CHAIND, "format", path, "--size", "300M"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "--force" in done.stderr, done.stderr
+    with open(path, encoding="utf-8") as file:
+        assert file.read() == "dear reader"
+    subprocess.run([*command, "--force"], check=True, timeout=60)
+
+
 def test_a_store_that_was_rolled_back_is_refused(folder):
     with new_cluster(folder, servers=1) as cluster:
         assert cluster.stop_server(0)
