@@ -49,7 +49,7 @@ class Daemons(unittest.TestCase):
             d.start()
 
     def test_one_that_ignores_the_request_is_killed_and_told(self):
-        d = self.daemon("trap '' TERM; echo ready on x; while :; do sleep 600; done")
+        d = self.daemon("trap '' TERM; echo ready on x; exec sleep 600")
         d.start()
         self.assertFalse(d.stop(timeout_s=0.2))
         self.assertFalse(d.alive())
