@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import pathlib
+import select
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,14 @@ class Process:
     def device_bytes(self):
         return self.field("io", "write_bytes")
 
+    def settle(self, limit_s=15):
+        """Until the daemons have written nothing for a moment: what a load left behind is paid for by
+        that load, not by the limit or the load after it."""
+        end, before = time.monotonic() + limit_s, -1
+        while time.monotonic() < end and before != (now := self.device_bytes()):
+            before = now
+            select.select([], [], [], 0.25)
+
     def rss_mib(self):
         return self.field("status", "VmRSS") / 1024
 
@@ -144,11 +153,13 @@ class Bench:
         """One pass over all loads, the limit of each right before it: (ours, limits)."""
         ours, limits = {}, {}
         for name, arguments in LOADS:
+            self.processes.settle()
             for limit, command in LIMITS[name]:
                 limits[limit] = self.program(f"{command} --seconds {self.seconds}")
             cpu_s, device = self.processes.cpu_s(), self.processes.device_bytes()
             ours[name] = self.load(f"{arguments} --seconds {self.seconds}")
             if name == "write_qd32":
+                self.processes.settle()
                 ours["cpu_s"] = self.processes.cpu_s() - cpu_s
                 ours["device_bytes"] = self.processes.device_bytes() - device
             progress(f"{name}: {ours[name]['iops']:.0f}/s, mean {ours[name]['mean_us']:.0f} us; limit "
