@@ -32,7 +32,7 @@ struct node_config {
 	char addrs[SERVER_ADDRS_MAX][ADDR_BYTES];     /* what we register: how others reach us */
 	uint64_t disk_bytes;
 	uint32_t chains_max;
-	uint64_t memory_bytes; /* budget for payload buffers; 0 = default (48 MiB) */
+	uint64_t memory_bytes;   /* budget for payload buffers; 0 = default (48 MiB) */
 	uint32_t reqtab_clients; /* see struct store_config; 0 = default */
 };
 

@@ -229,8 +229,8 @@ static bool answers_may_come(const struct lane *l)
 	uint64_t now = client_now(l->client);
 
 	LIST_FOR_EACH(it, &l->w_sent)
-		if (now - CONTAINER_OF(it, struct part, link)->sent_ns <= PATIENCE_NS)
-			return true;
+	if (now - CONTAINER_OF(it, struct part, link)->sent_ns <= PATIENCE_NS)
+		return true;
 	return false;
 }
 
