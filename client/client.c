@@ -15,7 +15,7 @@
 #define CLOSE_NS 1000000000ull /* how long the chains may take to forget us */
 #define BACKOFF_BASE_NS 1000000ull
 /* A window drains in milliseconds: who waits longer than this only meets newcomers that took his
- * place. 500 ms about halved sequential writing into a full log. */
+ * place, as sequential writing into a full log shows. */
 #define BACKOFF_CAP_NS 32000000ull
 #define REQ_SHARE 4u /* one request may hold at most this fraction of all parts */
 
