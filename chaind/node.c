@@ -375,6 +375,8 @@ void node_start(struct node *n, void (*ready)(void *arg, int res, const char *wh
 		.chains_max = n->cfg.chains_max,
 		.reqtab_clients = n->cfg.reqtab_clients,
 		.incarnation = n->incarnation,
+		.watch_ns = WATCH_NS,
+		.scrub_ns = n->cfg.scrub_ns,
 	};
 
 	n->ready = ready;

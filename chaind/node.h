@@ -34,6 +34,7 @@ struct node_config {
 	uint32_t chains_max;
 	uint64_t memory_bytes;   /* budget for payload buffers; 0 = default (48 MiB) */
 	uint32_t reqtab_clients; /* see struct store_config; 0 = default */
+	uint64_t scrub_ns;       /* see struct store_config; 0 = never */
 };
 
 size_t node_memory(const struct node_config *cfg);

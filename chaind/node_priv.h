@@ -33,6 +33,7 @@
 #define NAK_AGAIN_NS (40ull * 1000 * 1000)
 #define HANDSHAKE_NS (5ull * 1000 * 1000 * 1000)
 #define REPORT_NS (1000ull * 1000 * 1000)
+#define WATCH_NS (1000ull * 1000 * 1000) /* a daemon that took our store is noticed within */
 #define RMW_MAX 256u
 #define READS_MAX 512u
 

@@ -30,12 +30,14 @@
 #define VOLUMES_MAX 256u
 #define VOLUME_LANES_MAX 32u
 #define VOLUME_BYTES_MAX (1ull << 50)
+#define EXTENTS_MAX (VOLUME_BYTES_MAX / EXTENT_BYTES)
 #define NAME_BYTES 64u /* volume name, NUL included */
 #define SERVER_NAME_BYTES 32u
 #define SERVER_ADDRS_MAX 4u
 #define ADDR_BYTES 64u /* "host:port" or "unix:/path", NUL included */
 
 #define NODE_CHAINS_MAX 256u /* replicas on one chaind */
+#define STORE_SLICES_MAX 64u /* parts of one disk, a store each */
 #define NODE_CONNS_MAX 512u
 
 #endif

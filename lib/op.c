@@ -3,8 +3,6 @@
 
 #include <errno.h>
 
-#define EXTENTS_MAX (VOLUME_BYTES_MAX / EXTENT_BYTES)
-
 static const char *const names[OP_KIND_END] = {
 	[OP_NOP] = "NOP",
 	[OP_WRITE] = "WRITE",

@@ -5,7 +5,6 @@
 
 #include "lib/chain_map.h"
 
-#define EXTENTS_MAX (VOLUME_BYTES_MAX / EXTENT_BYTES)
 #define BODY(type, f) ((const struct type *)(const void *)(f)->meta)
 
 static const char *connect_wrong(const struct wire_connect *b)

@@ -30,6 +30,8 @@ static void on_ready(void *arg, int res, const char *why)
 	}
 }
 
+#define SCRUB_NS 20000000000ull /* many passes in the life of a cluster */
+
 static void init_node(struct actor_node *a)
 {
 	struct cluster *cl = a->cl;
@@ -37,7 +39,8 @@ static void init_node(struct actor_node *a)
 	struct node_config cfg = {.disk_bytes = cl->cfg.disk_bytes,
 				  .chains_max = cl->cfg.chains,
 				  .memory_bytes = cl->cfg.node_memory_bytes,
-				  .reqtab_clients = cl->cfg.reqtab_clients};
+				  .reqtab_clients = cl->cfg.reqtab_clients,
+				  .scrub_ns = SCRUB_NS};
 
 	snprintf(cfg.name, sizeof(cfg.name), "%s", a->proc.name);
 	snprintf(cfg.addrs[0], ADDR_BYTES, "%s", a->proc.addr);
@@ -90,7 +93,8 @@ void actor_node_start(struct actor_node *a)
 	struct node_config cfg = {.disk_bytes = cl->cfg.disk_bytes,
 				  .chains_max = cl->cfg.chains,
 				  .memory_bytes = cl->cfg.node_memory_bytes,
-				  .reqtab_clients = cl->cfg.reqtab_clients};
+				  .reqtab_clients = cl->cfg.reqtab_clients,
+				  .scrub_ns = SCRUB_NS};
 
 	world_cancel(cl->w, &a->restart_ev);
 	if (a->proc.up)

@@ -84,7 +84,8 @@ static void write_copy(struct store *s)
 
 static bool payload_ok(const struct again *g)
 {
-	const struct disk_log_rec rec = {.kind = LOG_OP};
+	const struct disk_log_rec rec = {.kind = LOG_OP,
+					 .flags = g->shadow.pages_n ? LOG_F_PAGES : 0};
 	const struct log_item item = {.rec = &rec, .op = &g->shadow.rec, .crcs = g->shadow.crcs};
 
 	return log_item_payload_ok(&item, g->buf.data);
@@ -133,7 +134,7 @@ static void next_op(struct store *s)
 	if (op->rec.crcs_n)
 		memcpy(g->crcs, op->crcs, op->rec.crcs_n * sizeof(uint32_t));
 	g->copies++;
-	if (op->rec.data_bytes == 0) {
+	if (op_log_blocks(op) == 0) {
 		write_copy(s);
 		return;
 	}
@@ -142,7 +143,7 @@ static void next_op(struct store *s)
 	s->log.ring[g->ring].pins++;
 	g->io = (struct disk_io){.op = DISK_READ,
 				 .offset_bytes = op->payload_offset,
-				 .len_bytes = op->rec.data_bytes,
+				 .len_bytes = op_log_blocks(op) * BLOCK_BYTES,
 				 .data = g->buf.data,
 				 .done = original_read};
 	store_submit(s, &g->io);
@@ -159,20 +160,14 @@ static uint32_t behind(const struct store *s, const struct store_op *op)
 
 uint32_t again_blocks(const struct chain *c)
 {
-	return c->pend_crcs + c->pend_n;
+	return c->pend_blocks + c->pend_n;
 }
 
 /* All or nothing: half of it would only fill the log. */
 static bool fits(const struct store *s, const struct chain *c)
 {
-	uint64_t cost = 0;
-
-	for (uint64_t seq = c->committed + 1; seq <= c->appended; seq++) {
-		const struct store_op *op = chain_op(c, seq);
-
-		cost += op_cost(&op->rec, op->priv & OP_PRIV_ZERO);
-	}
-	return log_has_room_again(s, again_blocks(c)) && s->cost + cost <= s->index.entries_n;
+	return log_has_room_again(s, again_blocks(c)) &&
+	       s->cost + c->pend_cost <= s->index.entries_n;
 }
 
 /* Is @c to be copied? Its oldest op is far behind the head; or somebody was refused, it is this
@@ -185,9 +180,12 @@ static bool lags(const struct store *s, const struct chain *c)
 
 	if (blocks * 8 > (uint64_t)l->blocks * AGAIN_EIGHTHS)
 		return true;
-	return s->refused_log && l->live_at < l->count &&
-	       op_ring(op) == (l->first + l->live_at) % l->ring_n &&
-	       blocks > l->blocks / 4 + again_blocks(c);
+	if (!s->refused_log || l->live_at == l->count ||
+	    op_ring(op) != (l->first + l->live_at) % l->ring_n)
+		return false;
+	/* Blocks of the log, or entries that a replay from there would need. */
+	return blocks > l->blocks / 4 + again_blocks(c) ||
+	       s->cost - l->dead_cost > s->index.entries_n / 4 + c->pend_cost;
 }
 
 void again_pump(struct store *s)

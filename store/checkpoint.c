@@ -6,16 +6,19 @@
 
 /* A checkpoint is written while everything goes on. It names the place X in the log where replay
  * starts: the first live batch when the checkpoint began. What lies before X is committed and in
- * pages. What lies after is replayed over the records written here, which may be newer than X:
- * replay ends at the same state, because it goes over every op after X in order and the index hides
- * the pages.
+ * pages. What lies after is replayed over what is written here, which may be newer than X: replay
+ * ends at the same state, because it goes over every op after X in order, and the index hides the
+ * pages.
  *
- *	page records, then per chain watermark and request table    (plain writes to the spare slot)
+ *	record blocks that changed      (plain writes to their spare homes, recs.c)
+ *	where each record block lies and which of its pages count, then per chain watermark and
+ *	request table                   (plain writes to the spare slot)
  *	flush: those, and every page write they speak of
- *	superblock: slot, X                                         (then the log is trimmed to X)
+ *	superblock: slot, X             (then the log is trimmed to X)
  *
- * Chains come after pages: so the watermark written covers every op whose effect is in a page
- * record, and what it names stays committed whatever the torn end of the log loses. */
+ * Only what changed is written, but for 16 bytes per 42 pages in use. Chains come last: so the
+ * watermark written covers every op whose effect is in a record, and what it names stays committed
+ * whatever the torn end of the log loses. */
 
 #define RUN_BLOCKS (IO_BUF_BYTES / BLOCK_BYTES)
 
@@ -31,30 +34,20 @@ static struct disk_ckpt_hdr *block_begin(struct store *s, uint32_t i, enum ckpt_
 	return h;
 }
 
-/* One block of page records; false when no page was left. */
-static bool put_pages(struct store *s, uint32_t i)
+/* One block of places of record blocks; false when none was left. */
+static bool put_recs(struct store *s, uint32_t i)
 {
-	struct disk_ckpt_hdr *h = block_begin(s, i, CKPT_PAGES);
-	struct disk_ckpt_page *to = (void *)(h + 1);
+	const struct recs *r = &s->recs;
+	struct disk_ckpt_hdr *h = block_begin(s, i, CKPT_RECS);
+	struct disk_ckpt_recs *to = (void *)(h + 1);
 
-	while (s->ckpt.page < s->pages.n && h->n < CKPT_PAGES_PER_BLOCK) {
-		struct page *p = &s->pages.v[s->ckpt.page++];
+	for (; s->ckpt.cursor < r->blocks_n && h->n < CKPT_RECS_PER_BLOCK; s->ckpt.cursor++) {
+		uint32_t block = s->ckpt.cursor;
 
-		if (p->state != PAGE_OWNED || !p->present)
+		if ((r->used[block] & ~RECS_HOME_B) == 0)
 			continue;
-		p->in_ckpt = 1;
-		*to = (struct disk_ckpt_page){.volume = p->volume,
-					      .extent = p->extent,
-					      .seq = p->seq,
-					      .chain = p->chain,
-					      .page = pages_id(&s->pages, p),
-					      .present = p->present,
-					      .slot = p->slot};
-		memcpy(to->crcs, p->crcs, sizeof(to->crcs));
-		for (unsigned b = 0; b < PAGE_BLOCKS; b++)
-			if (!(p->present >> b & 1))
-				to->crcs[b] = 0;
-		to++;
+		*to++ = (struct disk_ckpt_recs){
+			.index = block, .crc = r->crc[block], .used = r->used[block]};
 		h->n++;
 	}
 	if (h->n == 0)
@@ -116,6 +109,7 @@ static void super_done(struct super_wait *w, int res)
 {
 	struct store *s = CONTAINER_OF(w, struct store, ckpt_wait);
 	struct ckpt *k = &s->ckpt;
+	uint32_t room;
 
 	k->state = CKPT_IDLE;
 	if (res)
@@ -124,8 +118,11 @@ static void super_done(struct super_wait *w, int res)
 	for (uint32_t i = 0; i < s->chains_n; i++)
 		s->chains[i].known_durable =
 			MAX(s->chains[i].known_durable, s->chains[i].ckpt_written);
+	recs_committed(s);
 	k->trim_lsn = k->prev.lsn + 1;
-	if (log_trim(s, k->trim_lsn) + pages_ckpt_end(&s->pages) > 0)
+	room = pages_room(&s->pages);
+	pages_ckpt_end(&s->pages);
+	if (log_trim(s, k->trim_lsn) || pages_room(&s->pages) > room)
 		store_space_back(s);
 	store_turn(s);
 }
@@ -167,9 +164,9 @@ static void write_more(struct store *s)
 	struct ckpt *k = &s->ckpt;
 	uint32_t n = 0;
 
-	while (k->page < s->pages.n && n < RUN_BLOCKS)
-		n += put_pages(s, n);
-	while (k->page == s->pages.n && k->chain < s->chains_n &&
+	while (k->cursor < s->recs.blocks_n && n < RUN_BLOCKS)
+		n += put_recs(s, n);
+	while (k->cursor == s->recs.blocks_n && k->chain < s->chains_n &&
 	       n + 1 + REQTAB_CLIENTS_MAX <= RUN_BLOCKS)
 		n += put_chain(s, n, &s->chains[k->chain++]);
 	if (n == 0) {
@@ -204,7 +201,42 @@ static void fix_start(struct store *s)
 		c->base = c->committed;
 		if (c->fifo.first != INDEX_NONE)
 			c->base = s->index.v[c->fifo.first].seq - 1;
+		if (c->fresh.first != INDEX_NONE)
+			c->base = MIN(c->base, s->index.v[c->fresh.first].seq - 1);
 	}
+}
+
+bool ckpt_freezes(const struct store *s)
+{
+	return s->ckpt.state > CKPT_RECORDS;
+}
+
+/* Record blocks first, a round at a time; then the rest (Y3: from here on they stay). */
+static void write_records(struct store *s)
+{
+	struct ckpt *k = &s->ckpt;
+
+	if (k->waiting || recs_writing(s))
+		return;
+	if (!recs_write(s, &k->cursor, &k->wait)) {
+		k->waiting = !recs_writing(s);
+		return;
+	}
+	if (recs_writing(s))
+		return;
+	k->state = CKPT_WRITING;
+	k->cursor = 0;
+	write_more(s);
+}
+
+static void record_ready(struct recs_wait *w, int res)
+{
+	struct store *s = CONTAINER_OF(w, struct store, ckpt.wait);
+
+	s->ckpt.waiting = false;
+	if (res)
+		store_fail(s, "page records: cannot be read", res);
+	store_turn(s);
 }
 
 static void begin(struct store *s)
@@ -213,13 +245,14 @@ static void begin(struct store *s)
 
 	fix_start(s);
 	pages_ckpt_begin(&s->pages);
-	k->state = CKPT_WRITING;
+	k->state = CKPT_RECORDS;
+	k->wait.fn = record_ready;
+	k->waiting = false;
 	k->generation = s->super.ckpt_generation + 1;
 	k->slot = s->super.ckpt_generation ? 1 - s->super.ckpt_slot : 0;
 	k->blocks = 0;
-	k->page = k->chain = 0;
+	k->cursor = k->chain = 0;
 	k->done_ops = s->commits;
-	write_more(s);
 }
 
 /* Blocks that a checkpoint would free. */
@@ -233,12 +266,18 @@ static bool wanted(const struct store *s)
 	uint32_t dead = dead_blocks(s);
 	bool limbo = s->pages.limbo_n != 0;
 
-	if (s->refused_pages && limbo)
+	/* What waits to be part of the reserve again gives no room. */
+	if (s->refused_pages && s->pages.limbo_n > s->pages.spare_used)
 		return true;
 	/* Not for every block: a log jammed by one chain must not turn into a row of checkpoints.
 	 * */
 	if (s->refused_log && dead &&
 	    (dead >= s->log.blocks / 16 || s->index.used == 0 || s->cost > s->index.entries_n / 2))
+		return true;
+	/* Entries that replay would need: writes straight to pages take few blocks of the log. */
+	if (s->log.dead_cost >= s->index.entries_n / 4)
+		return true;
+	if (s->pages.spare_used > s->pages.spare_max / 2 && limbo)
 		return true;
 	if (dead >= s->log.blocks / 4 || s->pages.limbo_n > s->pages.n / 16 + 16)
 		return true;
@@ -250,9 +289,14 @@ void ckpt_pump(struct store *s)
 	/* A reader may have held the tail when the last checkpoint ended. */
 	if (log_trim(s, s->ckpt.trim_lsn))
 		store_space_back(s);
-	if (s->failed || s->closing || s->ckpt.state != CKPT_IDLE || !wanted(s))
+	if (s->failed && s->ckpt.state == CKPT_RECORDS && !recs_writing(s))
+		abandon(s);
+	if (s->failed || s->closing)
 		return;
-	begin(s);
+	if (s->ckpt.state == CKPT_IDLE && wanted(s))
+		begin(s);
+	if (s->ckpt.state == CKPT_RECORDS)
+		write_records(s);
 }
 
 size_t ckpt_bytes(void)

@@ -23,13 +23,27 @@ static bool payload_ok(const struct store_fetch *f)
 	return log_item_payload_ok(&item, f->data->data);
 }
 
-static void fetch_read(struct disk_io *io, int res)
+/* Where the op's blocks lie stays there while they are read, whatever becomes of the op. */
+static void pin(struct store *s, const struct store_fetch *f, int by)
+{
+	s->log.ring[f->ring].pins += (uint32_t)by;
+	for (unsigned i = 0; i < f->pages_n; i++)
+		s->pages.v[f->pages[i]].pins = (uint8_t)(s->pages.v[f->pages[i]].pins + by);
+}
+
+static void read_next(struct store *s, struct store_fetch *f);
+
+static void piece_read(struct disk_io *io, int res)
 {
 	struct store_fetch *f = CONTAINER_OF(io, struct store_fetch, io);
 	struct store *s = f->store;
 
 	s->ios--;
-	s->log.ring[f->ring].pins--;
+	if (res == 0 && f->at < f->rec.data_bytes / BLOCK_BYTES) {
+		read_next(s, f);
+		return;
+	}
+	pin(s, f, -1);
 	if (res || !payload_ok(f)) {
 		buf_put(f->data);
 		f->data = NULL;
@@ -37,6 +51,32 @@ static void fetch_read(struct disk_io *io, int res)
 		return;
 	}
 	fetch_end(s, f, 0);
+}
+
+/* Its blocks in the log, or a page, in turn. */
+static void read_next(struct store *s, struct store_fetch *f)
+{
+	const struct store_op as_op = {.rec = f->rec, .pages_n = f->pages_n};
+	struct op_pages whole = op_pages_of(&f->rec);
+	uint32_t at = f->at, total = f->rec.data_bytes / BLOCK_BYTES, n = total - at;
+	uint32_t slot = (f->rec.block + at) / PAGE_BLOCKS;
+	uint64_t from;
+
+	if (f->pages_n && slot >= whole.first && slot - whole.first < whole.n) {
+		n = PAGE_BLOCKS;
+		from = page_offset(s, f->pages[slot - whole.first]);
+	} else {
+		if (f->pages_n && slot < whole.first)
+			n = whole.first * PAGE_BLOCKS - f->rec.block;
+		from = f->payload_offset + (uint64_t)op_log_block(&as_op, at) * BLOCK_BYTES;
+	}
+	f->io = (struct disk_io){.op = DISK_READ,
+				 .offset_bytes = from,
+				 .len_bytes = n * BLOCK_BYTES,
+				 .data = f->data->data + (size_t)at * BLOCK_BYTES,
+				 .done = piece_read};
+	f->at += n;
+	store_submit(s, &f->io);
 }
 
 void store_fetch(struct store *s, struct store_fetch *f)
@@ -70,11 +110,10 @@ void store_fetch(struct store *s, struct store_fetch *f)
 		return;
 	}
 	f->ring = op_ring(op);
-	s->log.ring[f->ring].pins++;
-	f->io = (struct disk_io){.op = DISK_READ,
-				 .offset_bytes = op->payload_offset,
-				 .len_bytes = op->rec.data_bytes,
-				 .data = f->data->data,
-				 .done = fetch_read};
-	store_submit(s, &f->io);
+	f->at = 0;
+	f->payload_offset = op->payload_offset;
+	f->pages_n = op->pages_n;
+	memcpy(f->pages, op->pages, sizeof(f->pages));
+	pin(s, f, 1);
+	read_next(s, f);
 }

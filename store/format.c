@@ -30,7 +30,7 @@ uint64_t format_log_default(uint64_t disk_bytes)
 
 uint64_t format_ckpt_blocks_max(uint64_t pages_n, uint32_t chains_max)
 {
-	return (pages_n + CKPT_PAGES_PER_BLOCK - 1) / CKPT_PAGES_PER_BLOCK +
+	return (format_recs_n(pages_n) + CKPT_RECS_PER_BLOCK - 1) / CKPT_RECS_PER_BLOCK +
 	       (uint64_t)chains_max * CKPT_BLOCKS_PER_CHAIN + 1;
 }
 
@@ -56,7 +56,10 @@ int format_layout(uint64_t disk_bytes, uint64_t log_bytes, uint32_t chains_max,
 	l.ckpt_bytes = round_up(format_ckpt_blocks_max(disk_bytes / PAGE_BYTES, l.chains_max) *
 					BLOCK_BYTES,
 				PAGE_BYTES);
-	l.pages_offset_bytes = l.ckpt_offset_bytes + 2 * l.ckpt_bytes;
+	l.recs_offset_bytes = l.ckpt_offset_bytes + 2 * l.ckpt_bytes;
+	l.recs_n = format_recs_n(disk_bytes / PAGE_BYTES);
+	l.pages_offset_bytes =
+		round_up(l.recs_offset_bytes + 2 * l.recs_n * BLOCK_BYTES, PAGE_BYTES);
 	if (disk_bytes > (1ull << 56) || log_bytes > disk_bytes ||
 	    l.pages_offset_bytes + (uint64_t)STORE_PAGES_MIN * PAGE_BYTES > disk_bytes) {
 		*ret_why = "too small for log, checkpoints and pages: choose a larger --size, "
@@ -96,10 +99,11 @@ static const char *super_wrong(const struct disk_super *sb)
 {
 	uint64_t log_end = sb->log_offset_bytes + sb->log_bytes;
 	uint64_t ckpt_end = sb->ckpt_offset_bytes + 2 * sb->ckpt_bytes;
+	uint64_t recs_end = sb->recs_offset_bytes + 2 * sb->recs_n * BLOCK_BYTES;
 	uint64_t limit = 1ull << 57;
 
 	if (sb->disk_bytes > limit || sb->log_bytes > limit || sb->ckpt_bytes > limit ||
-	    sb->pages_n >= UINT32_MAX)
+	    sb->pages_n >= UINT32_MAX || sb->recs_n >= UINT32_MAX)
 		return "superblock: a size out of bounds";
 	if (sb->log_offset_bytes != SUPER_REGION_BYTES || sb->log_bytes < STORE_LOG_BYTES_MIN ||
 	    sb->log_bytes % PAGE_BYTES || sb->log_bytes / BLOCK_BYTES > UINT32_MAX / 2)
@@ -109,14 +113,21 @@ static const char *super_wrong(const struct disk_super *sb)
 	if (sb->ckpt_offset_bytes != log_end || sb->ckpt_bytes % PAGE_BYTES ||
 	    sb->ckpt_bytes < format_ckpt_blocks_max(sb->pages_n, sb->chains_max) * BLOCK_BYTES)
 		return "superblock: checkpoint region out of bounds";
-	if (sb->pages_offset_bytes != ckpt_end || sb->pages_n < STORE_PAGES_MIN ||
+	if (sb->recs_offset_bytes != ckpt_end || sb->recs_n < format_recs_n(sb->pages_n))
+		return "superblock: region of page records out of bounds";
+	if (sb->pages_offset_bytes != round_up(recs_end, PAGE_BYTES) ||
+	    sb->pages_n < STORE_PAGES_MIN ||
 	    sb->pages_offset_bytes + sb->pages_n * PAGE_BYTES > sb->disk_bytes)
 		return "superblock: page region out of bounds";
 	if (sb->ckpt_slot > 1 || sb->ckpt_blocks > sb->ckpt_bytes / BLOCK_BYTES ||
 	    (sb->ckpt_generation == 0) != (sb->ckpt_blocks == 0))
 		return "superblock: checkpoint out of bounds";
+	if (sb->scrub_page > sb->pages_n)
+		return "superblock: place of scrubbing out of bounds";
 	if (sb->replay_block >= sb->log_bytes / BLOCK_BYTES)
 		return "superblock: start of replay out of bounds";
+	if (sb->slice >= sb->slices_n || sb->slices_n > STORE_SLICES_MAX)
+		return "superblock: slice out of bounds";
 	if (sb->registered > 1 || !all_zero(sb->zero, sizeof(sb->zero)) || id128_is_none(&sb->disk))
 		return "superblock: reserved bytes are set or the disk id is none";
 	return NULL;
@@ -164,20 +175,29 @@ void ckpt_seal(struct disk_ckpt_hdr *h, uint64_t secret)
 	h->crc = seeded_crc(h, offsetof(struct disk_ckpt_hdr, crc), BLOCK_BYTES, secret);
 }
 
+static bool recs_entry_ok(const struct disk_ckpt_recs *e, uint64_t pages_n)
+{
+	uint64_t used = e->used & ~RECS_HOME_B;
+	uint64_t first = (uint64_t)e->index * RECS_PAGES;
+
+	if (used == 0 || used >> RECS_PAGES || first >= pages_n)
+		return false;
+	return pages_n - first >= RECS_PAGES || used >> (pages_n - first) == 0;
+}
+
 static const char *ckpt_entries_wrong(const struct disk_ckpt_hdr *h, uint64_t pages_n)
 {
-	const struct disk_ckpt_page *pages = (const void *)(h + 1);
+	const struct disk_ckpt_recs *recs = (const void *)(h + 1);
 	const struct disk_ckpt_chain *chain = (const void *)(h + 1);
 	const struct req_client *client = (const void *)(h + 1);
 
 	switch ((enum ckpt_kind)h->kind) {
-	case CKPT_PAGES:
-		if (h->n > CKPT_PAGES_PER_BLOCK)
-			return "checkpoint: too many pages in a block";
+	case CKPT_RECS:
+		if (h->n > CKPT_RECS_PER_BLOCK)
+			return "checkpoint: too many entries in a block";
 		for (uint32_t i = 0; i < h->n; i++)
-			if (pages[i].page >= pages_n || pages[i].slot >= EXTENT_PAGES ||
-			    pages[i].present == 0 || pages[i].chain == 0)
-				return "checkpoint: page out of bounds";
+			if (!recs_entry_ok(&recs[i], pages_n))
+				return "checkpoint: record block out of bounds";
 		return NULL;
 	case CKPT_CHAIN:
 		if (h->n != 1 || chain->chain == 0 || chain->clients_n > REQTAB_CLIENTS_MAX ||
@@ -208,6 +228,39 @@ int ckpt_check(const struct disk_ckpt_hdr *h, uint64_t secret, uint64_t generati
 		wrong = "checkpoint: block of another checkpoint";
 	else
 		wrong = ckpt_entries_wrong(h, pages_n);
+	if (!wrong)
+		return 0;
+	*ret_why = wrong;
+	return -EBADMSG;
+}
+
+/* ---- record blocks ---- */
+
+void recs_seal(struct disk_recs *r, uint64_t secret)
+{
+	r->crc = seeded_crc(r, offsetof(struct disk_recs, crc), BLOCK_BYTES, secret);
+}
+
+int recs_check(const struct disk_recs *r, uint64_t secret, const struct disk_ckpt_recs *want,
+	       const char **ret_why)
+{
+	const char *wrong = NULL;
+
+	if (r->magic != RECS_MAGIC)
+		wrong = "page records: block is none";
+	else if (r->crc != seeded_crc(r, offsetof(struct disk_recs, crc), BLOCK_BYTES, secret))
+		wrong = "page records: bad checksum";
+	else if (r->index != want->index || r->crc != want->crc)
+		wrong = "page records: not the block the checkpoint names";
+	for (uint32_t i = 0; !wrong && i < RECS_PAGES; i++) {
+		const struct disk_page_rec *rec = &r->rec[i];
+
+		if ((want->used >> i & 1) == 0)
+			continue;
+		if (rec->chain == 0 || rec->present == 0 || rec->slot >= EXTENT_PAGES ||
+		    rec->extent >= EXTENTS_MAX)
+			wrong = "page records: page out of bounds";
+	}
 	if (!wrong)
 		return 0;
 	*ret_why = wrong;
@@ -261,19 +314,31 @@ void log_cursor_init(struct log_cursor *c, const struct disk_log_hdr *h)
 	*c = (struct log_cursor){.hdr = h, .at_bytes = sizeof(*h), .left = h->recs_n};
 }
 
-static const char *op_wrong(const struct disk_log_rec *rec, const struct op_rec *op,
-			    uint32_t data_blocks, uint32_t body_bytes)
+static uint32_t padded(uint32_t n)
 {
+	return (n + 1) / 2 * 8;
+}
+
+static const char *op_wrong(struct log_item *it, uint32_t data_blocks, uint32_t body_bytes)
+{
+	const struct disk_log_rec *rec = it->rec;
+	const struct op_rec *op = it->op;
 	const char *why = NULL;
-	uint32_t blocks;
+	uint32_t blocks, want, pages_n;
 
 	if (body_bytes < sizeof(*op))
 		return "log: op record too short";
 	if (op_rec_check(op, &why))
 		return why;
-	if (body_bytes != sizeof(*op) + (op->crcs_n + 1) / 2 * 8)
+	pages_n = rec->flags & LOG_F_PAGES ? op_pages_of(op).n : 0;
+	if (pages_n == 0 && rec->flags & LOG_F_PAGES)
+		return "log: op without whole pages has page numbers";
+	want = (uint32_t)sizeof(*op) + padded(op->crcs_n) + padded(pages_n);
+	if (body_bytes != want)
 		return "log: op record of a wrong length";
-	blocks = op->data_bytes / BLOCK_BYTES;
+	if (pages_n)
+		it->pages = (const void *)((const uint8_t *)it->crcs + padded(op->crcs_n));
+	blocks = op->data_bytes / BLOCK_BYTES - pages_n * PAGE_BLOCKS;
 	if (rec->payload_block > data_blocks || blocks > data_blocks - rec->payload_block)
 		return "log: payload outside its batch";
 	return NULL;
@@ -288,13 +353,13 @@ static const char *item_wrong(struct log_item *it, const struct disk_log_rec *re
 	*it = (struct log_item){.rec = rec};
 	if (rec->kind != LOG_OP && (rec->flags || rec->payload_block))
 		return "log: flags on a record that has none";
-	if (rec->reserved || (rec->flags & ~(LOG_F_ZERO | LOG_F_AGAIN)))
+	if (rec->reserved || (rec->flags & ~(LOG_F_ZERO | LOG_F_AGAIN | LOG_F_PAGES)))
 		return "log: reserved bits are set";
 	switch ((enum log_rec_kind)rec->kind) {
 	case LOG_OP:
 		it->op = body;
 		it->crcs = (const void *)(it->op + 1);
-		return op_wrong(rec, it->op, data_blocks, body_bytes);
+		return op_wrong(it, data_blocks, body_bytes);
 	case LOG_EPOCH:
 		it->epoch = body;
 		return body_bytes == sizeof(*it->epoch) && it->epoch->chain
@@ -348,6 +413,7 @@ int log_cursor_next(struct log_cursor *c, struct log_item *ret, const char **ret
 bool log_item_payload_ok(const struct log_item *item, const void *payload)
 {
 	const struct op_rec *op = item->op;
+	struct op_pages whole = {0};
 	const uint8_t *data;
 
 	if (!op || op->data_bytes == 0)
@@ -355,11 +421,17 @@ bool log_item_payload_ok(const struct log_item *item, const void *payload)
 	data = (const uint8_t *)payload + (size_t)item->rec->payload_block * BLOCK_BYTES;
 	if (op->kind == OP_WRITE_SAME)
 		return crc_block_anywhere(data) == item->crcs[0];
+	if (item->rec->flags & LOG_F_PAGES)
+		whole = op_pages_of(op);
 	for (uint32_t i = 0; i < op->blocks; i++) {
 		const struct block_addr at = {op->volume, op->extent, op->block + i};
+		uint32_t slot = at.block / PAGE_BLOCKS;
 
-		if (crc_block(&at, data + (size_t)i * BLOCK_BYTES) != item->crcs[i])
+		if (slot >= whole.first && slot - whole.first < whole.n)
+			continue;
+		if (crc_block(&at, data) != item->crcs[i])
 			return false;
+		data += BLOCK_BYTES;
 	}
 	return true;
 }

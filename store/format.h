@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* format - every byte a store keeps on its disk, and the checks on what comes back.
  *
- *	0        64 KiB                                                               size
- *	+--------+------------------------+--------------+--------------+-------------------+
- *	| super  | device log (circular)  | checkpoint A | checkpoint B | 64 KiB pages ...  |
- *	| 4 times|                        |              |              |                   |
- *	+--------+------------------------+--------------+--------------+-------------------+
+ *	0        64 KiB                                                             size
+ *	+--------+-------------+--------+--------+----------+----------+--------------+
+ *	| super  | device log  | check- | check- | page     | page     | 64 KiB pages |
+ *	| 4 times| (circular)  | point A| point B| records A| records B| ...          |
+ *	+--------+-------------+--------+--------+----------+----------+--------------+
  *
  *   F1  all integers are little-endian, all padding is explicit and zero
  *   F2  nothing read from a disk is acted on before its CRC and every bound were checked
- *   F3  CRCs of log headers and checkpoint blocks are seeded with the store's secret, which no
- *       client knows: a client's image of a log is never taken for the log
+ *   F3  CRCs of log headers, checkpoint and record blocks are seeded with the store's secret, which
+ *       no client knows: a client's image of a log is never taken for the log
  *   F4  a log batch proves its place: disk id, own offset, LSN, start number and the CRC of the
  *       header before it
+ *   F5  a record block counts only when the checkpoint in force names its home and its CRC: a lost,
+ *       stale or misdirected write of one is found
  *
  * docs/DISK.md shows the same tables; tests/unit/test_store_format.c holds both to the structs.
  * Pure; no state. */
@@ -23,7 +25,7 @@
 #include "lib/limits.h"
 #include "lib/op.h"
 
-#define STORE_VERSION 1u
+#define STORE_VERSION 2u
 
 /* ---- superblock ---- */
 
@@ -63,7 +65,12 @@ struct disk_super {
 	/* Starts between .previous and .incarnation of which it may know or not, newest first: a
 	 * start that ended before its registration was noted. */
 	struct id128 doubtful[SUPER_DOUBTFUL_MAX];
-	uint8_t zero[BLOCK_BYTES - 216 - 16 * SUPER_DOUBTFUL_MAX];
+	uint64_t recs_offset_bytes; /* record blocks, home A; home B follows */
+	uint64_t recs_n;            /* record blocks of each home */
+	uint32_t slice, slices_n;   /* this is slice 0 <= slice < slices_n of the disk */
+	uint64_t scrub_page;        /* where scrubbing goes on */
+	uint64_t scrub_passes;      /* how often it went over everything */
+	uint8_t zero[BLOCK_BYTES - 256 - 16 * SUPER_DOUBTFUL_MAX];
 };
 static_assert(sizeof(struct disk_super) == BLOCK_BYTES, "disk format");
 static_assert(offsetof(struct disk_super, generation) == 80, "disk format");
@@ -104,7 +111,7 @@ static_assert(offsetof(struct disk_log_hdr, lsn) == 32, "disk format");
 static_assert(offsetof(struct disk_log_hdr, hdr_blocks) == 64, "disk format");
 
 enum log_rec_kind {
-	LOG_OP = 1,       /* op_rec, then its CRCs padded to 8 bytes */
+	LOG_OP = 1,       /* op_rec, its CRCs padded to 8 bytes; LOG_F_PAGES: page numbers too */
 	LOG_EPOCH = 2,    /* disk_log_epoch */
 	LOG_COMMIT = 3,   /* disk_log_commit */
 	LOG_TRUNCATE = 4, /* disk_log_truncate */
@@ -112,6 +119,9 @@ enum log_rec_kind {
 };
 #define LOG_F_ZERO 1u  /* LOG_OP, WRITE_SAME: the block is all zero */
 #define LOG_F_AGAIN 2u /* LOG_OP: written again, unchanged, so that the log's tail can move on */
+/* LOG_OP, WRITE: the pages it covers as a whole are fresh ones. Their numbers (u32, op_pages_of().n
+ * of them, padded to 8 bytes) follow the CRCs; only the other blocks are payload of the batch. */
+#define LOG_F_PAGES 4u
 
 struct disk_log_rec {
 	uint16_t kind;          /* enum log_rec_kind */
@@ -148,9 +158,9 @@ static_assert(sizeof(struct disk_log_truncate) == 40, "disk format");
 
 /* ---- checkpoint ---- */
 
-#define CKPT_MAGIC 0x31504b434b4c4243ull /* "CBLKCKP1" */
+#define CKPT_MAGIC 0x32504b434b4c4243ull /* "CBLKCKP2" */
 
-enum ckpt_kind { CKPT_PAGES = 1, CKPT_CHAIN = 2, CKPT_CLIENT = 3, CKPT_KIND_END };
+enum ckpt_kind { CKPT_RECS = 1, CKPT_CHAIN = 2, CKPT_CLIENT = 3, CKPT_KIND_END };
 
 struct disk_ckpt_hdr {
 	uint64_t magic;
@@ -163,18 +173,15 @@ struct disk_ckpt_hdr {
 };
 static_assert(sizeof(struct disk_ckpt_hdr) == 64, "disk format");
 
-struct disk_ckpt_page {
-	uint64_t volume, extent;
-	uint64_t seq; /* last op destaged into it */
-	uint32_t chain;
-	uint32_t page;    /* index of the page on the device */
-	uint16_t present; /* bit per block */
-	uint8_t slot;     /* page of the extent, < EXTENT_PAGES */
-	uint8_t reserved[5];
-	uint32_t crcs[PAGE_BLOCKS]; /* seeded; of absent blocks 0 */
+/* One record block that has a page in use: what open must find at its home. */
+struct disk_ckpt_recs {
+	uint32_t index; /* of the record block: ascending within a checkpoint */
+	uint32_t crc;   /* disk_recs.crc */
+	uint64_t used;  /* bit per page, < RECS_PAGES: owned; RECS_HOME_B: it lies in home B */
 };
-static_assert(sizeof(struct disk_ckpt_page) == 104, "disk format");
-#define CKPT_PAGES_PER_BLOCK ((BLOCK_BYTES - 64u) / 104u)
+static_assert(sizeof(struct disk_ckpt_recs) == 16, "disk format");
+#define RECS_HOME_B (1ull << 63)
+#define CKPT_RECS_PER_BLOCK ((BLOCK_BYTES - 64u) / 16u)
 
 struct disk_ckpt_chain {
 	uint32_t chain;
@@ -202,11 +209,41 @@ struct req_client {
 static_assert(sizeof(struct req_client) == 80 + 2048 + 1024, "disk format");
 static_assert(CAW_BLOCKS_MAX * BLOCK_BYTES <= UINT16_MAX, "offsets of a miscompare fit");
 
+/* ---- record blocks: who owns which page, and the CRCs of its blocks ---- */
+
+#define RECS_MAGIC 0x3143455247504243ull /* "CBPGREC1" */
+#define RECS_PAGES 42u
+
+struct disk_page_rec {
+	uint64_t volume, extent;
+	uint64_t seq;     /* last op whose content lies in the page */
+	uint32_t chain;   /* 0: the page is free */
+	uint16_t present; /* bit per block */
+	uint8_t slot;     /* page of the extent, < EXTENT_PAGES */
+	uint8_t reserved;
+	uint32_t crcs[PAGE_BLOCKS]; /* seeded; of absent blocks 0 */
+};
+static_assert(sizeof(struct disk_page_rec) == 96, "disk format");
+
+/* Records of pages index * RECS_PAGES and those after it. Each block has two homes; a checkpoint
+ * says which one counts, so that the other can be written at any time (F5). */
+struct disk_recs {
+	uint64_t magic;
+	uint32_t crc;        /* of the block, this field zero, seeded */
+	uint32_t index;      /* of this block */
+	uint64_t generation; /* of the checkpoint it was written for */
+	uint64_t reserved[5];
+	struct disk_page_rec rec[RECS_PAGES];
+};
+static_assert(sizeof(struct disk_recs) == BLOCK_BYTES, "disk format");
+static_assert(offsetof(struct disk_recs, rec) == 64, "disk format");
+
 /* ---- layout ---- */
 
 struct store_layout {
 	uint64_t log_offset_bytes, log_bytes;
 	uint64_t ckpt_offset_bytes, ckpt_bytes; /* of each slot */
+	uint64_t recs_offset_bytes, recs_n;     /* of each home */
 	uint64_t pages_offset_bytes, pages_n;
 	uint32_t chains_max;
 };
@@ -219,6 +256,11 @@ uint64_t format_log_default(uint64_t disk_bytes);
  * -ENOSPC with @ret_why when it does not fit. */
 MUST_CHECK int format_layout(uint64_t disk_bytes, uint64_t log_bytes, uint32_t chains_max,
 			     struct store_layout *ret, const char **ret_why);
+/* Record blocks of one home for @pages_n pages. */
+static inline uint64_t format_recs_n(uint64_t pages_n)
+{
+	return (pages_n + RECS_PAGES - 1) / RECS_PAGES;
+}
 /* Blocks of a checkpoint of @pages_n pages and @chains_max full request tables. */
 uint64_t format_ckpt_blocks_max(uint64_t pages_n, uint32_t chains_max);
 
@@ -261,6 +303,7 @@ struct log_item {
 	const struct disk_log_rec *rec;
 	const struct op_rec *op; /* LOG_OP */
 	const uint32_t *crcs;    /* op->crcs_n */
+	const uint32_t *pages;   /* LOG_F_PAGES: op_pages_of().n of them, not yet checked */
 	const struct disk_log_epoch *epoch;
 	const struct disk_log_commit *commit;
 	const struct disk_log_truncate *truncate;
@@ -268,12 +311,30 @@ struct log_item {
 void log_cursor_init(struct log_cursor *c, const struct disk_log_hdr *h);
 /* 1 and @ret, 0 at the end, -EBADMSG with @ret_why. */
 MUST_CHECK int log_cursor_next(struct log_cursor *c, struct log_item *ret, const char **ret_why);
-/* CRCs of @item's payload, which lies at @payload (the batch's first payload block). */
+/* CRCs of @item's payload as far as it lies in the batch: at @payload (the batch's first payload
+ * block). */
 bool log_item_payload_ok(const struct log_item *item, const void *payload);
+
+/* The pages of its extent that a write covers as a whole: [first, first + n). */
+struct op_pages {
+	uint32_t first, n;
+};
+static inline struct op_pages op_pages_of(const struct op_rec *op)
+{
+	uint32_t first = (op->block + PAGE_BLOCKS - 1) / PAGE_BLOCKS;
+	uint32_t end = (op->block + op->blocks) / PAGE_BLOCKS;
+
+	return (struct op_pages){first, op->kind == OP_WRITE && end > first ? end - first : 0};
+}
 
 void ckpt_seal(struct disk_ckpt_hdr *h, uint64_t secret);
 /* A checkpoint block as a whole: header, every entry's bounds. 0 or -EBADMSG with @ret_why. */
 MUST_CHECK int ckpt_check(const struct disk_ckpt_hdr *h, uint64_t secret, uint64_t generation,
 			  uint64_t index, uint64_t pages_n, const char **ret_why);
+
+void recs_seal(struct disk_recs *r, uint64_t secret);
+/* A record block as a whole, and the records of @used: 0 or -EBADMSG with @ret_why. */
+MUST_CHECK int recs_check(const struct disk_recs *r, uint64_t secret,
+			  const struct disk_ckpt_recs *want, const char **ret_why);
 
 #endif

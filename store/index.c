@@ -28,9 +28,7 @@ void index_init(struct index *ix, uint32_t entries_n, struct arena *a)
 	ix->v = arena_alloc(a, (size_t)entries_n * sizeof(ix->v[0]), ARENA_ALIGN);
 	ix->buckets = arena_alloc(a, (size_t)buckets_n * sizeof(uint32_t), ARENA_ALIGN);
 	memset(ix->buckets, 0xff, (size_t)buckets_n * sizeof(uint32_t));
-	for (uint32_t i = 0; i < entries_n; i++)
-		ix->v[i].hash_next = i + 1 < entries_n ? i + 1 : INDEX_NONE;
-	ix->free_first = 0;
+	ix->free_first = INDEX_NONE;
 }
 
 void index_fifo_init(struct index_fifo *f)
@@ -91,14 +89,18 @@ static void fifo_cut(struct index *ix, struct index_fifo *f, uint32_t at)
 
 struct index_entry *index_add(struct index *ix, struct index_fifo *f, const struct index_key *key)
 {
-	uint32_t at = ix->free_first;
+	bool fresh = ix->free_first == INDEX_NONE;
+	uint32_t at = fresh ? ix->touched : ix->free_first;
 	uint32_t *bucket = &ix->buckets[bucket_of(ix, key->volume, key->extent, key->block)];
 	struct index_entry *e;
 
-	CHECK(at != INDEX_NONE);
+	CHECK(at < ix->entries_n);
 	CHECK(key->block <= UINT16_MAX);
 	e = &ix->v[at];
-	ix->free_first = e->hash_next;
+	if (fresh)
+		ix->touched++;
+	else
+		ix->free_first = e->hash_next;
 	*e = (struct index_entry){.volume = key->volume,
 				  .extent = key->extent,
 				  .block = (uint16_t)key->block,
@@ -138,5 +140,6 @@ void index_check(const struct index *ix)
 
 	for (uint32_t i = ix->free_first; i != INDEX_NONE; i = ix->v[i].hash_next)
 		n++;
-	CHECK(n + ix->used == ix->entries_n);
+	CHECK(n + ix->used == ix->touched);
+	CHECK(ix->touched <= ix->entries_n);
 }

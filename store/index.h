@@ -6,7 +6,7 @@
  *   X1  at most one entry per block; it is the newest committed version and hides the page's
  *   X2  each chain's entries form a list in the order of their ops: its first entry is the oldest
  *       op of the chain that is not wholly in pages
- *   X3  free entries + used entries == entries_n
+ *   X3  free entries + used entries == those ever touched <= entries_n
  *
  * Memory is the arena's. One thread. */
 
@@ -19,11 +19,12 @@ struct arena;
 
 #define INDEX_NONE UINT32_MAX
 #define INDEX_SAME 1u /* .crc is the unseeded one of a WRITE_SAME block */
+#define INDEX_PAGE 2u /* the content lies in its page already, whose records do not say so yet */
 
 struct index_entry {
 	uint64_t volume, extent;
 	uint64_t seq;       /* of the op that wrote it */
-	uint32_t log_block; /* where it lies, in blocks of the log region */
+	uint32_t log_block; /* where it lies, in blocks of the log region; INDEX_PAGE: the page */
 	uint32_t ring;      /* the batch it came with (log_ref) */
 	uint32_t crc;       /* seeded, unless INDEX_SAME */
 	uint16_t block;
@@ -41,6 +42,7 @@ struct index {
 	struct index_entry *v;
 	uint32_t *buckets;
 	uint32_t mask, entries_n, used, free_first;
+	uint32_t touched; /* entries beyond were never used */
 };
 
 struct index_key {

@@ -3,10 +3,13 @@
  *
  *   store.c       public functions, memory, the deferred turn
  *   pending.c     chains, append, commit           fetch.c   re-reading pending ops
- *   log.c         batches, group commit            read.c    reads
+ *   log.c, batch.c  group commit                  read.c    reads
  *   destage.c     committed blocks from log to pages
  *   checkpoint.c  pages and tables to disk, trimming
  *   again.c       copies of a stuck chain's ops    super.c   superblock
+ *   direct.c      large writes straight to pages   recs.c    record blocks: checksums of pages
+ *   land.c        their checksums into the records repair.c  blocks that are bad here
+ *   scrub.c       reads everything now and then
  *   recover.c, replay.c  from bytes to a store     mkfs.c    format
  *
  * The log is a ring of batches; log.ring[] has one log_ref per batch from the tail on:
@@ -20,8 +23,10 @@
  *   L2  batches before "live" may be overwritten once a checkpoint that began later is durable, and
  *       not while somebody reads them (pins)
  *   L3  within a chain LSN order is seq order
- *   L4  a block is destaged only when a durable record or checkpoint proves its op committed
- *       (chain.known_durable), so pages never hold what recovery would call uncommitted
+ *   L4  a block is destaged from the log only when a durable record or checkpoint proves its op
+ *committed (chain.known_durable), so pages never hold what recovery would call uncommitted
+ *
+ *   L5  "stable" in a header covers pages too: no op up to there waits for a page write
  *
  * Every disk_io is followed by exactly one completion; store.ios counts those out. */
 
@@ -32,6 +37,7 @@
 #include "store/format.h"
 #include "store/index.h"
 #include "store/pages.h"
+#include "store/recs.h"
 #include "store/reqtab.h"
 #include "store/store.h"
 
@@ -50,6 +56,7 @@
 #define IDLE_NS 1000000000ull   /* then everything is destaged */
 #define READ_IOS 128u
 #define DESTAGE_JOBS 8u
+#define DIRECT_IOS 256u
 #define IO_BUF_BYTES (1u << 20)
 
 struct log_ref { /* one batch in the log */
@@ -85,10 +92,13 @@ struct log {
 	uint32_t ring_n, first, count;
 	uint32_t live_at;      /* batches before the first live one, <= count */
 	uint32_t live_blocks;  /* blocks from there to the head */
+	uint64_t dead_cost;    /* cost of batches before it */
 	struct list queue;     /* store_op, not yet in a batch */
 	uint32_t queue_blocks; /* what they will take at most */
 	uint32_t queue_n;
 	struct list epochs; /* epoch_change, not yet in a batch */
+	struct list headed; /* store_op: header durable, waits for pages or for one before it */
+	struct list told;   /* store_op: durable, its caller is told next */
 	struct batch batch[LOG_INFLIGHT_MAX];
 	uint32_t inflight;
 	bool want_header;
@@ -115,13 +125,19 @@ struct chain {
 	uint64_t ckpt_written;            /* checkpoint under way: the watermark it holds */
 	struct store_op **pend;           /* op of seq n in slot n % PENDING_SLOTS */
 	uint32_t pend_n, pend_crcs;
-	struct index_fifo fifo;
+	uint32_t pend_blocks;   /* payload of those in the log */
+	uint32_t pend_cost;     /* index entries they may become */
+	struct index_fifo fifo; /* blocks whose content is in the log */
+	struct index_fifo
+		fresh; /* blocks that lie in their page, whose records do not say so yet */
 	struct reqtab reqs;
 	struct epoch_change changes[EPOCH_CHANGES_PER_CHAIN];
 	/* recovery: next op expected, watermark of the checkpoint, highest watermark seen, highest
 	 * op passed over because a copy of its predecessor follows; checksums of pending ops, which
 	 * have no caller to keep them, go round in a ring */
 	uint64_t next, ckpt_known, known, skipped;
+	/* what recovery undid: written as TRUNCATE with the first header; UINT64_MAX: nothing */
+	uint64_t undo_to;
 	uint32_t *rec_crcs;
 	uint32_t rec_crcs_at;
 };
@@ -134,6 +150,7 @@ struct read_io {
 	uint32_t at, blocks;    /* within the read */
 	uint32_t ring;          /* batch pinned, or UINT32_MAX */
 	uint32_t page, pages_n; /* pages pinned */
+	uint32_t slot;          /* of record blocks, pinned, or RECS_NONE */
 	uint64_t from_bytes;    /* on the device */
 	bool same;              /* one block, whose expected crc is an unseeded one */
 	uint32_t want[OP_BLOCKS_MAX];
@@ -143,7 +160,9 @@ struct destage_block {
 	uint32_t block; /* of the extent, or UINT32_MAX: not part of the job */
 	uint32_t log_block, ring, crc;
 	uint64_t seq;
-	bool same; /* .crc is unseeded */
+	bool same;    /* .crc is unseeded */
+	bool lost;    /* cannot be read: lands with its checksum, and is bad in the page then */
+	bool in_page; /* repair of what lies in the page: nothing lands */
 };
 struct destage_io {
 	struct disk_io io;
@@ -151,12 +170,32 @@ struct destage_io {
 };
 struct destage_job {
 	struct destage_io io[PAGE_BLOCKS];
+	struct recs_wait wait;
+	uint32_t slot; /* of its record block, pinned, or RECS_NONE */
 	struct store *s;
 	uint8_t *buf; /* PAGE_BYTES: block i of the page at i * 4096 */
 	bool busy, writing, bad;
+	bool single, reread;   /* after a read error: block by block */
+	struct repair *repair; /* what it does, or NULL */
 	struct page_key key;
 	uint32_t page, ios;
 	struct destage_block block[PAGE_BLOCKS];
+};
+
+#define REPAIRS_MAX 64u
+struct repair { /* repair.c */
+	struct store_bad what;
+	struct list readers; /* store_read, waiting for it */
+	struct store_repair *answer;
+	bool used, told, running;
+};
+
+struct direct_io { /* a run of pages being filled */
+	struct disk_io io;
+	struct list link;
+	struct store *s;
+	struct store_op *op;
+	struct buf *data;
 };
 
 enum again_state { AGAIN_IDLE, AGAIN_READ, AGAIN_WRITE };
@@ -177,15 +216,17 @@ struct again { /* the stuck chain whose pending ops are written again */
 	struct again_place at[PENDING_SLOTS];
 };
 
-enum ckpt_state { CKPT_IDLE, CKPT_WRITING, CKPT_FLUSHING, CKPT_SUPER };
+enum ckpt_state { CKPT_IDLE, CKPT_RECORDS, CKPT_WRITING, CKPT_FLUSHING, CKPT_SUPER };
 struct ckpt {
 	enum ckpt_state state;
 	struct disk_io io;
 	uint8_t *buf;                /* IO_BUF_BYTES */
 	uint64_t generation, blocks; /* of the one being written */
 	uint32_t slot;
-	uint32_t page, chain; /* cursors */
-	struct log_ref prev;  /* batch before the start of replay */
+	uint32_t cursor, chain; /* record block, chain */
+	struct recs_wait wait;
+	bool waiting;
+	struct log_ref prev; /* batch before the start of replay */
 	uint32_t replay_block;
 	uint64_t trim_lsn; /* batches before it are in a durable checkpoint */
 	uint64_t done_ops; /* store.commits when the latest one began */
@@ -203,6 +244,26 @@ struct super_wait {
 	void (*done)(struct super_wait *w, int res);
 };
 
+struct watch { /* reads the superblock now and then: has another daemon opened the store? */
+	struct env_timer timer;
+	struct disk_io io;
+	struct disk_super *block;
+	uint64_t every_ns; /* 0: off */
+};
+
+struct scrub { /* one page at a time (scrub.c) */
+	struct env_timer timer;
+	struct recs_wait wait;
+	struct disk_io io;
+	struct page_key key;
+	uint8_t *buf;        /* PAGE_BYTES */
+	uint64_t all_ns;     /* in which everything is read once; 0: off */
+	uint32_t page, slot; /* under the brush, its record block: both pinned */
+	uint32_t at, n;      /* blocks being read */
+	uint32_t want[PAGE_BLOCKS];
+	bool busy;
+};
+
 struct recovery;
 
 struct store {
@@ -215,11 +276,24 @@ struct store {
 	struct index index;
 	uint64_t cost; /* sum of log_ref.cost and of the queue: replay must fit the index */
 	struct pages pages;
+	struct recs recs;
+	uint32_t fresh_n; /* index entries on the chains' fresh lists */
+	struct recs_wait land_wait;
+	bool land_waiting;
+	struct direct_io *direct_ios;
+	struct list direct_free;
+	struct repair repairs[REPAIRS_MAX];
+	struct list repairs_done; /* store_repair */
+	void (*on_bad)(void *arg, const struct store_bad *b);
+	void *on_bad_arg;
+	uint32_t direct_free_n;
 	struct chain *chains;
 	uint32_t chains_n, chains_max;
 	uint32_t reqtab_clients;               /* of each chain's table */
 	uint32_t chain_buckets[CHAIN_BUCKETS]; /* slot + 1; 0 empty; open addressing */
 	struct list rec_free; /* store_op: for pending ops recovery found, without a caller */
+	struct store_op *rec_ops;
+	uint32_t rec_ops_n, rec_ops_used; /* there, and ever taken */
 	struct destage_job job[DESTAGE_JOBS];
 	bool destaging, idle;
 	struct env_timer idle_timer;
@@ -241,6 +315,8 @@ struct store {
 	bool cluster_due;
 	void (*cluster_done)(void *arg, int res);
 	void *cluster_arg;
+	struct watch watch;
+	struct scrub scrub;
 	struct super_wait cluster_wait, ckpt_wait, open_wait, registered_wait;
 	struct store_stats stats;
 	uint32_t ios;
@@ -257,10 +333,20 @@ void store_space_back(struct store *s); /* a refused caller may try again */
 /* ---- log.c ---- */
 void log_init(struct store *s, struct arena *a, uint32_t ring_n);
 uint32_t log_op_blocks(const struct store_op *op);
+/* Ops of @c that are durable now, in order (S1): their callers are told with log_tell(). */
+void log_advance(struct store *s, struct chain *c);
+void log_tell(struct store *s);
+void log_prove_later(struct store *s); /* a header is due if nothing else is written soon */
 bool log_has_room(const struct store *s, uint32_t blocks);
 bool log_has_room_again(const struct store *s, uint32_t blocks); /* for copies */
 void log_queue(struct store *s, struct store_op *op);
-void log_pump(struct store *s);
+bool log_room(const struct store *s, uint32_t blocks, uint32_t keep);
+bool log_watermark_due(const struct chain *c);
+uint64_t log_stable(const struct log *l); /* L5 */
+void log_batch_done(struct disk_io *io, int res);
+/* ---- batch.c ---- */
+void log_pump(struct store *s); /* build and write what is due */
+
 void log_watermark_moved(struct store *s);
 void log_ref_live(struct store *s, uint32_t ring, int by);
 uint64_t log_block_offset(const struct store *s, uint32_t block);
@@ -278,20 +364,17 @@ struct chain *chain_make(struct store *s, uint32_t id); /* NULL: chains_max */
 size_t chain_bytes(void);
 void chain_init(struct store *s, struct chain *c, struct arena *a);
 struct store_op *chain_op(const struct chain *c, uint64_t seq);
-/* Pages for a new op; false (nothing changed) when they do not suffice. */
-bool pending_take_pages(struct store *s, const struct op_rec *rec, bool zero);
+/* Pages for a new op, fresh ones for what it covers as a whole when op->pages_n is set; false
+ * (nothing changed) when they do not suffice. */
+bool pending_take_pages(struct store *s, struct store_op *op);
 void pending_add(struct chain *c, struct store_op *op);
 bool pending_is_zero(const struct store_op *op);
+/* The newest pending op of @c is undone. */
+void pending_undo(struct store *s, struct chain *c);
 void index_drop(struct store *s, struct page *p, uint32_t at); /* entry @at, which lies on @p */
+void page_drop(struct store *s, struct page *p); /* if nothing is in it and nobody needs it */
 void commit_one(struct store *s, struct chain *c, struct store_op *op);
-/* Effects on index and pages of a committed op whose payload starts at @log_block. */
-struct commit_place {
-	uint32_t log_block, ring;
-	bool zero;
-};
-void commit_apply(struct store *s, struct chain *c, const struct op_rec *rec, const uint32_t *crcs,
-		  const struct commit_place *at);
-void pending_drop_pages(struct store *s, const struct op_rec *rec, bool zero);
+void pending_drop_pages(struct store *s, struct store_op *op);
 static inline bool op_takes_pages(const struct op_rec *rec, bool zero)
 {
 	return rec->kind == OP_WRITE || (rec->kind == OP_WRITE_SAME && !zero);
@@ -310,10 +393,55 @@ static inline uint32_t op_ring(const struct store_op *op)
 	return op->priv & OP_PRIV_RING;
 }
 
+/* Does block @i of @op's range lie in one of its fresh pages, and where? */
+static inline bool op_in_page(const struct store_op *op, uint32_t i, uint32_t *ret_page)
+{
+	struct op_pages whole = op_pages_of(&op->rec);
+	uint32_t slot = (op->rec.block + i) / PAGE_BLOCKS;
+
+	if (op->pages_n == 0 || slot < whole.first || slot - whole.first >= whole.n)
+		return false;
+	*ret_page = op->pages[slot - whole.first];
+	return true;
+}
+/* Blocks of its payload that lie in the log, and how many of those come before block @i. */
+static inline uint32_t op_log_blocks(const struct store_op *op)
+{
+	return op->rec.data_bytes / BLOCK_BYTES - op->pages_n * PAGE_BLOCKS;
+}
+static inline uint32_t op_log_block(const struct store_op *op, uint32_t i)
+{
+	uint32_t first = op_pages_of(&op->rec).first * PAGE_BLOCKS - op->rec.block;
+
+	return op->pages_n == 0 || i < first ? i : i - op->pages_n * PAGE_BLOCKS;
+}
+static inline uint64_t page_offset(const struct store *s, uint32_t page)
+{
+	return s->super.pages_offset_bytes + (uint64_t)page * PAGE_BYTES;
+}
+
 /* ---- the others ---- */
+/* Is @op to go to fresh pages? Sets pages_n and takes what that needs but the pages. */
+bool direct_wanted(const struct store *s, const struct op_rec *rec);
+void direct_submit(struct store *s, struct store_op *op);
+void direct_init(struct store *s, struct arena *a);
+size_t direct_bytes(void);
+void land_pump(struct store *s);
+bool ckpt_freezes(const struct store *s); /* no record block may be written now (recs.h, Y3) */
 void read_init(struct store *s, struct arena *a);
 size_t read_bytes(void);
 void read_pump(struct store *s);
+void store_read_start(struct store *s, struct store_read *r);
+void read_repaired(struct store *s, struct store_read *r, int res);
+/* NULL: nobody to ask. */
+struct repair *repair_want(struct store *s, const struct store_bad *bad);
+void repair_wait(struct repair *r, struct store_read *read);
+void repair_pump(struct store *s);
+void repair_tell(struct store *s);
+void repair_resolve(struct store *s, struct repair *r, int res);
+int repair_vouches(const struct store *s, const struct store_read *r);
+void destage_repair(struct store *s, struct repair *r);
+bool destage_has_page(const struct store *s, const struct page_key *key);
 void destage_init(struct store *s, struct arena *a);
 size_t destage_bytes(void);
 void destage_pump(struct store *s);
@@ -329,6 +457,10 @@ void again_init(struct store *s, struct arena *a);
 size_t again_bytes(void);
 void super_init(struct store *s, struct arena *a);
 void super_write(struct store *s, struct super_wait *w); /* w->done from the loop */
+void watch_start(struct store *s);
+void scrub_start(struct store *s);
+void scrub_init(struct store *s, struct arena *a, uint64_t all_ns);
+size_t scrub_bytes(void);
 size_t recovery_bytes(void);
 void recovery_started(struct store *s); /* the first batch of this start ended */
 void recovery_start(struct store *s, struct arena *a, const struct id128 *incarnation,

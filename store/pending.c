@@ -40,6 +40,7 @@ struct chain *chain_make(struct store *s, uint32_t id)
 	s->chain_buckets[b] = s->chains_n;
 	c->id = id;
 	c->next = 1;
+	c->undo_to = UINT64_MAX;
 	return c;
 }
 
@@ -60,6 +61,7 @@ void chain_init(struct store *s, struct chain *c, struct arena *a)
 		arena_alloc(a, REQTAB_CLIENTS_MAX * sizeof(struct req_client), ARENA_ALIGN);
 	c->reqs.clients_max = s->reqtab_clients;
 	index_fifo_init(&c->fifo);
+	index_fifo_init(&c->fresh);
 	for (unsigned i = 0; i < EPOCH_CHANGES_PER_CHAIN; i++)
 		c->changes[i].chain = c;
 }
@@ -131,47 +133,103 @@ static struct slots slots_of(const struct op_rec *rec)
 			      (rec->block + rec->blocks - 1) / PAGE_BLOCKS};
 }
 
-bool pending_take_pages(struct store *s, const struct op_rec *rec, bool zero)
+/* Is slot @slot one of those @op fills with fresh pages? */
+static bool is_whole(const struct store_op *op, uint32_t slot)
 {
+	struct op_pages whole = op_pages_of(&op->rec);
+
+	return op->pages_n && slot >= whole.first && slot - whole.first < whole.n;
+}
+
+static bool op_is_zero(const struct store_op *op)
+{
+	return op->priv & OP_PRIV_ZERO;
+}
+
+bool pending_take_pages(struct store *s, struct store_op *op)
+{
+	const struct op_rec *rec = &op->rec;
 	struct page_key key = {rec->volume, rec->extent, 0};
+	uint32_t chain_slot = chain_find(s, rec->chain)->slot;
+	struct op_pages whole = op_pages_of(rec);
 	struct slots sl;
 	uint32_t missing = 0;
 
-	if (!op_takes_pages(rec, zero))
+	if (!op_takes_pages(rec, op_is_zero(op)))
 		return true;
 	sl = slots_of(rec);
 	for (key.slot = sl.first; key.slot <= sl.last; key.slot++)
 		missing += pages_find(&s->pages, &key) == NULL;
-	if (missing > pages_room(&s->pages))
+	if (missing > pages_room(&s->pages) || !pages_can_name(&s->pages, rec->volume))
 		return false;
 	for (key.slot = sl.first; key.slot <= sl.last; key.slot++) {
 		struct page *p = pages_find(&s->pages, &key);
 
+		if (is_whole(op, key.slot)) {
+			uint32_t *id = &op->pages[key.slot - whole.first];
+
+			/* In replay another may have it, if the checkpoint is newer than the op:
+			 * then what took it away follows in the log. */
+			if (s->recovery) {
+				pages_reserve_at(&s->pages, *id, &key, chain_slot);
+				continue;
+			}
+			*id = pages_reserve(&s->pages, &key, chain_slot, p != NULL);
+			CHECK(*id != PAGE_NONE);
+			continue;
+		}
 		if (!p) {
-			p = pages_take(&s->pages, &key);
+			p = pages_take(&s->pages, &key, chain_slot);
+			if (!p && s->recovery)
+				return false;
 			CHECK(p != NULL);
-			p->chain = rec->chain;
 		}
 		p->refs++;
 	}
 	return true;
 }
 
-void pending_drop_pages(struct store *s, const struct op_rec *rec, bool zero)
+void page_drop(struct store *s, struct page *p)
 {
+	uint32_t id = pages_id(&s->pages, p);
+
+	if (pages_drop(&s->pages, p))
+		recs_unuse(s, id);
+}
+
+/* Is page @id reserved for the page of @rec's extent at @slot? Always, except in replay. */
+static bool is_reserved(const struct store *s, uint32_t id, const struct op_rec *rec, uint32_t slot)
+{
+	const struct page *p = &s->pages.v[id];
+
+	return p->state == PAGE_RESERVED && p->slot == slot && p->extent == rec->extent &&
+	       pages_volume(&s->pages, p) == rec->volume;
+}
+
+void pending_drop_pages(struct store *s, struct store_op *op)
+{
+	const struct op_rec *rec = &op->rec;
 	struct page_key key = {rec->volume, rec->extent, 0};
 	struct slots sl;
 
-	if (!op_takes_pages(rec, zero))
+	if (!op_takes_pages(rec, op_is_zero(op)))
 		return;
 	sl = slots_of(rec);
 	for (key.slot = sl.first; key.slot <= sl.last; key.slot++) {
-		struct page *p = pages_find(&s->pages, &key);
+		struct page *p;
 
+		if (is_whole(op, key.slot)) {
+			uint32_t id = op->pages[key.slot - op_pages_of(rec).first];
+
+			if (is_reserved(s, id, rec, key.slot))
+				pages_unreserve(&s->pages, id); /* undone */
+			continue;
+		}
+		p = pages_find(&s->pages, &key);
 		CHECK(p != NULL);
 		CHECK(p->refs > 0);
 		p->refs--;
-		pages_drop(&s->pages, p);
+		page_drop(s, p);
 	}
 }
 
@@ -198,6 +256,42 @@ void pending_add(struct chain *c, struct store_op *op)
 	c->pend[op->rec.seq % PENDING_SLOTS] = op;
 	c->pend_n++;
 	c->pend_crcs += op->rec.crcs_n;
+	c->pend_blocks += op_log_blocks(op);
+	c->pend_cost += op_cost(&op->rec, op_is_zero(op));
+}
+
+static void pending_remove(struct chain *c, const struct store_op *op)
+{
+	c->pend[op->rec.seq % PENDING_SLOTS] = NULL;
+	c->pend_n--;
+	c->pend_crcs -= op->rec.crcs_n;
+	c->pend_blocks -= op_log_blocks(op);
+	c->pend_cost -= op_cost(&op->rec, op_is_zero(op));
+}
+
+/* Whichever chain gets stuck, what is pending there can be copied to the head of the log (again.c):
+ * replay needs entries for both. Where that is much, going on comes first. */
+static bool index_has_room(const struct store *s, uint32_t cost)
+{
+	uint32_t copies = 0;
+
+	for (uint32_t i = 0; i < s->chains_n; i++)
+		copies = MAX(copies, s->chains[i].pend_cost);
+	return s->cost + cost + MIN(copies + cost, s->index.entries_n / 4) <= s->index.entries_n;
+}
+
+void pending_undo(struct store *s, struct chain *c)
+{
+	struct store_op *op = chain_op(c, c->appended);
+
+	CHECK(op != NULL);
+	pending_drop_pages(s, op);
+	log_ref_live(s, op_ring(op), -1);
+	pending_remove(c, op);
+	list_add_tail(&s->rec_free, &op->link);
+	c->appended--;
+	c->durable = MIN(c->durable, c->appended);
+	c->next = c->appended + 1;
 }
 
 /* @flag says what was lacking; somebody will make it, and then the caller is told. */
@@ -225,34 +319,56 @@ int store_append(struct store *s, struct store_op *op)
 		return refuse(s, &s->refused_window, -EAGAIN);
 	if (c->pend_n >= PENDING_OPS_MAX || c->pend_crcs + op->rec.crcs_n > PENDING_CRCS_MAX)
 		return refuse(s, &s->refused_window, -EAGAIN);
+	op->priv = zero ? OP_PRIV_ZERO : 0;
+	op->pages_n = direct_wanted(s, &op->rec) ? (uint8_t)op_pages_of(&op->rec).n : 0;
+	op->writes = 0;
 	if (!log_has_room(s, log_op_blocks(op)))
 		return refuse(s, &s->refused_log, -EAGAIN);
-	if (s->cost + op_cost(&op->rec, zero) > s->index.entries_n)
+	if (!index_has_room(s, op_cost(&op->rec, zero)))
 		return refuse(s, &s->refused_log, -EAGAIN);
-	if (!pending_take_pages(s, &op->rec, zero))
+	if (!pending_take_pages(s, op))
 		return refuse(s, &s->refused_pages, -ENOSPC);
-	op->durable = op->committed = op->logged = false;
-	op->priv = zero ? OP_PRIV_ZERO : 0;
+	op->durable = op->committed = op->logged = op->headed = false;
 	op->lsn = op->payload_offset = 0;
 	if (op->rec.data_bytes)
 		buf_ref(op->data);
 	pending_add(c, op);
 	s->cost += op_cost(&op->rec, zero);
 	log_queue(s, op);
+	direct_submit(s, op);
 	store_activity(s);
 	return 0;
 }
 
 /* ---- commit ---- */
 
+static struct index_fifo *fifo_of(struct store *s, const struct index_entry *e)
+{
+	struct chain *c = &s->chains[e->chain_slot];
+
+	return e->flags & INDEX_PAGE ? &c->fresh : &c->fifo;
+}
+
 void index_drop(struct store *s, struct page *p, uint32_t at)
 {
 	const struct index_entry *e = &s->index.v[at];
 
 	log_ref_live(s, e->ring, -1);
-	index_del(&s->index, &s->chains[e->chain_slot].fifo, at);
+	s->fresh_n -= (e->flags & INDEX_PAGE) != 0;
+	index_del(&s->index, fifo_of(s, e), at);
 	CHECK(p->refs > 0);
 	p->refs--;
+}
+
+/* Entries of blocks [@from, @to) of the extent, all on @p. */
+static void drop_entries(struct store *s, struct page *p, struct index_key key, uint32_t to)
+{
+	for (; p->refs && key.block < to; key.block++) {
+		uint32_t at = index_find(&s->index, &key);
+
+		if (at != INDEX_NONE)
+			index_drop(s, p, at);
+	}
 }
 
 static void commit_unmap(struct store *s, const struct op_rec *rec)
@@ -265,80 +381,129 @@ static void commit_unmap(struct store *s, const struct op_rec *rec)
 		struct page *p = pages_find(&s->pages, &pk);
 		uint32_t from = MAX(rec->block, pk.slot * PAGE_BLOCKS);
 		uint32_t to = MIN(end, (pk.slot + 1) * PAGE_BLOCKS);
+		uint32_t gone = ((1u << (to - from)) - 1) << from % PAGE_BLOCKS;
 
 		if (!p)
 			continue;
-		for (uint32_t b = from; b < to; b++) {
-			struct index_key key = {rec->volume, rec->extent, b};
-			uint32_t at = p->refs ? index_find(&s->index, &key) : INDEX_NONE;
-
-			if (at != INDEX_NONE)
-				index_drop(s, p, at);
-			p->present = (uint16_t)(p->present & ~(1u << b % PAGE_BLOCKS));
-			p->crcs[b % PAGE_BLOCKS] = 0;
-		}
-		pages_drop(&s->pages, p);
+		drop_entries(s, p, (struct index_key){rec->volume, rec->extent, from}, to);
+		if (p->present & gone)
+			recs_dirty(s, pages_id(&s->pages, p));
+		p->present = (p->present & ~gone) & 0xffffu;
+		page_drop(s, p);
 	}
 }
 
-static void commit_write(struct store *s, struct chain *c, const struct op_rec *rec,
-			 const uint32_t *crcs, const struct commit_place *at)
+/* Where block @i of an op came to lie, for the index. */
+struct place {
+	uint32_t log_block, ring, crc;
+	uint16_t flags;
+};
+
+static void put_entry(struct store *s, struct chain *c, const struct op_rec *rec, uint32_t i,
+		      const struct place *at)
 {
+	struct index_fifo *to = at->flags & INDEX_PAGE ? &c->fresh : &c->fifo;
+	struct index_key key = {rec->volume, rec->extent, rec->block + i};
+	uint32_t found = index_find(&s->index, &key);
+	struct index_entry *e;
+
+	if (found != INDEX_NONE) {
+		e = &s->index.v[found];
+		log_ref_live(s, e->ring, -1);
+		s->fresh_n -= (e->flags & INDEX_PAGE) != 0;
+		index_touch(&s->index, fifo_of(s, e), to, found);
+	} else {
+		const struct page_key pk = {rec->volume, rec->extent, key.block / PAGE_BLOCKS};
+		struct page *p = pages_find(&s->pages, &pk);
+
+		CHECK(p != NULL); /* the pending op holds it, or has just put it there */
+		p->refs++;
+		e = index_add(&s->index, to, &key);
+	}
+	e->seq = rec->seq;
+	e->log_block = at->log_block;
+	e->ring = at->ring;
+	e->crc = at->crc;
+	e->flags = at->flags;
+	e->chain_slot = c->slot;
+	s->fresh_n += (at->flags & INDEX_PAGE) != 0;
+	log_ref_live(s, at->ring, 1);
+}
+
+/* Page @id, whole and written, takes the place of what was at @slot. In replay it may be another's:
+ * the checkpoint is newer than this op, and what took the page away follows in the log. Or it was
+ * its own until an older op, replayed just now, put its own page there. */
+static void commit_page(struct store *s, struct chain *c, const struct store_op *op, uint32_t slot,
+			uint32_t id)
+{
+	const struct op_rec *rec = &op->rec;
+	const struct page_key pk = {rec->volume, rec->extent, slot};
+	struct page *old = pages_find(&s->pages, &pk);
+	uint32_t first = slot * PAGE_BLOCKS, gone = PAGE_NONE;
+
+	if (old)
+		drop_entries(s, old, (struct index_key){rec->volume, rec->extent, first},
+			     first + PAGE_BLOCKS);
+	if (s->recovery && !is_reserved(s, id, rec, slot))
+		pages_reserve_at(&s->pages, id, &pk, c->slot);
+	if (is_reserved(s, id, rec, slot)) {
+		pages_switch(&s->pages, id, &gone);
+		if (gone != PAGE_NONE)
+			recs_unuse(s, gone);
+	} else {
+		CHECK(s->recovery != NULL);
+		if (old != &s->pages.v[id]) {
+			if (old)
+				page_drop(s, old);
+			return;
+		}
+	}
+	for (uint32_t b = first; b < first + PAGE_BLOCKS; b++) {
+		uint32_t i = b - rec->block;
+		const struct place at = {.log_block = id,
+					 .ring = op_ring(op),
+					 .crc = op->crcs[i],
+					 .flags = INDEX_PAGE};
+
+		put_entry(s, c, rec, i, &at);
+	}
+}
+
+static void commit_write(struct store *s, struct chain *c, const struct store_op *op)
+{
+	const struct op_rec *rec = &op->rec;
 	bool same = rec->kind == OP_WRITE_SAME;
+	uint32_t log_block = (uint32_t)((op->payload_offset - s->log.offset_bytes) / BLOCK_BYTES);
+	struct op_pages whole = op_pages_of(rec);
 
 	for (uint32_t i = 0; i < rec->blocks; i++) {
-		struct index_key key = {rec->volume, rec->extent, rec->block + i};
-		uint32_t found = index_find(&s->index, &key);
-		struct index_entry *e;
+		uint32_t slot = (rec->block + i) / PAGE_BLOCKS;
+		struct place at = {.ring = op_ring(op), .crc = op->crcs[same ? 0 : i]};
 
-		if (found != INDEX_NONE) {
-			e = &s->index.v[found];
-			log_ref_live(s, e->ring, -1);
-			index_touch(&s->index, &s->chains[e->chain_slot].fifo, &c->fifo, found);
-		} else {
-			const struct page_key pk = {rec->volume, rec->extent,
-						    key.block / PAGE_BLOCKS};
-			struct page *p = pages_find(&s->pages, &pk);
-
-			CHECK(p != NULL); /* the pending op holds it */
-			p->refs++;
-			e = index_add(&s->index, &c->fifo, &key);
+		if (is_whole(op, slot)) {
+			commit_page(s, c, op, slot, op->pages[slot - whole.first]);
+			i += PAGE_BLOCKS - 1;
+			continue;
 		}
-		e->seq = rec->seq;
-		e->log_block = at->log_block + (same ? 0 : i);
-		e->ring = at->ring;
-		e->crc = crcs[same ? 0 : i];
-		e->flags = same ? INDEX_SAME : 0;
-		e->chain_slot = c->slot;
-		log_ref_live(s, at->ring, 1);
+		at.log_block = log_block + (same ? 0 : op_log_block(op, i));
+		at.flags = same ? INDEX_SAME : 0;
+		put_entry(s, c, rec, i, &at);
 	}
-}
-
-void commit_apply(struct store *s, struct chain *c, const struct op_rec *rec, const uint32_t *crcs,
-		  const struct commit_place *at)
-{
-	if (op_takes_pages(rec, at->zero))
-		commit_write(s, c, rec, crcs, at);
-	else if (op_changes_blocks(rec))
-		commit_unmap(s, rec);
 }
 
 void commit_one(struct store *s, struct chain *c, struct store_op *op)
 {
-	bool zero = op->priv & OP_PRIV_ZERO;
-	struct commit_place at = {.ring = op_ring(op), .zero = zero};
-
 	CHECK(op->durable);
-	at.log_block = (uint32_t)((op->payload_offset - s->log.offset_bytes) / BLOCK_BYTES);
-	commit_apply(s, c, &op->rec, op->crcs, &at);
+	if (op_takes_pages(&op->rec, op_is_zero(op)))
+		commit_write(s, c, op);
+	else if (op_changes_blocks(&op->rec))
+		commit_unmap(s, &op->rec);
 	/* Replay goes over ops whose effect the checkpoint's table already holds. */
 	if (op->rec.seq > c->ckpt_known)
 		reqtab_apply(&c->reqs, &op->rec);
-	pending_drop_pages(s, &op->rec, zero);
-	log_ref_live(s, at.ring, -1);
-	c->pend[op->rec.seq % PENDING_SLOTS] = NULL;
-	c->pend_n--;
-	c->pend_crcs -= op->rec.crcs_n;
+	pending_drop_pages(s, op);
+	log_ref_live(s, op_ring(op), -1);
+	pending_remove(c, op);
 	c->committed = op->rec.seq;
 	s->commits++;
 	op->committed = true;

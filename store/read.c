@@ -17,7 +17,8 @@
 enum where_kind { AT_NOWHERE, AT_MEMORY, AT_LOG, AT_PAGE };
 struct where {
 	enum where_kind kind;
-	bool same; /* .crc is the unseeded one of a WRITE_SAME */
+	bool same;     /* .crc is the unseeded one of a WRITE_SAME */
+	bool recorded; /* PAGE: the checksum is in the page's record, and .crc is not set yet */
 	uint32_t crc;
 	uint64_t at_bytes; /* LOG, PAGE: on the device */
 	uint32_t ring, page;
@@ -26,10 +27,15 @@ struct where {
 
 struct read_state { /* lives in store_read.priv */
 	struct store *s;
+	struct recs_wait wait;
 	uint32_t next; /* first block not yet looked up */
-	uint32_t retries;
-	bool again;  /* a block moved while it was read */
-	bool queued; /* on store.reads */
+	uint32_t bad_block, bad_crc;
+	uint16_t retries;
+	bool bad, bad_same; /* bad_block of the extent is, its checksum and kind as in store_bad */
+	bool single;        /* after a read error: block by block */
+	bool again;         /* a block moved while it was read */
+	bool queued;        /* on store.reads */
+	bool waiting;       /* for a record block */
 };
 static_assert(sizeof(struct read_state) <= sizeof(((struct store_read *)0)->priv), "fits");
 
@@ -38,17 +44,21 @@ static struct read_state *state_of(struct store_read *r)
 	return (struct read_state *)(void *)r->priv;
 }
 
+static uint64_t block_offset(const struct store *s, uint32_t page, uint32_t block)
+{
+	return page_offset(s, page) + (uint64_t)(block % PAGE_BLOCKS) * BLOCK_BYTES;
+}
+
 static struct where in_page(const struct store *s, const struct page *p, uint32_t block)
 {
-	uint32_t i = block % PAGE_BLOCKS, id = pages_id(&s->pages, p);
+	uint32_t id = pages_id(&s->pages, p);
 
-	if (!(p->present >> i & 1))
+	if (!(p->present >> block % PAGE_BLOCKS & 1))
 		return (struct where){.kind = AT_NOWHERE};
 	return (struct where){.kind = AT_PAGE,
-			      .crc = p->crcs[i],
+			      .recorded = true,
 			      .page = id,
-			      .at_bytes = s->super.pages_offset_bytes + (uint64_t)id * PAGE_BYTES +
-					  (uint64_t)i * BLOCK_BYTES};
+			      .at_bytes = block_offset(s, id, block)};
 }
 
 static struct where committed(const struct store *s, uint64_t volume, uint64_t extent,
@@ -66,6 +76,11 @@ static struct where committed(const struct store *s, uint64_t volume, uint64_t e
 	if (at == INDEX_NONE)
 		return in_page(s, p, block);
 	e = &s->index.v[at];
+	if (e->flags & INDEX_PAGE)
+		return (struct where){.kind = AT_PAGE,
+				      .crc = e->crc,
+				      .page = e->log_block,
+				      .at_bytes = block_offset(s, e->log_block, block)};
 	return (struct where){.kind = AT_LOG,
 			      .same = e->flags & INDEX_SAME,
 			      .crc = e->crc,
@@ -73,7 +88,7 @@ static struct where committed(const struct store *s, uint64_t volume, uint64_t e
 			      .at_bytes = log_block_offset(s, e->log_block)};
 }
 
-static struct where in_op(const struct store_op *op, uint32_t block)
+static struct where in_op(const struct store *s, const struct store_op *op, uint32_t block)
 {
 	uint32_t i = block - op->rec.block;
 	struct where w = {.ring = op_ring(op)};
@@ -84,11 +99,16 @@ static struct where in_op(const struct store_op *op, uint32_t block)
 	if (w.same)
 		i = 0;
 	w.crc = op->crcs[i];
-	w.kind = op->logged ? AT_LOG : AT_MEMORY;
-	if (op->logged)
-		w.at_bytes = op->payload_offset + (uint64_t)i * BLOCK_BYTES;
-	else
+	if (!op->logged) {
+		w.kind = AT_MEMORY;
 		w.memory = op->data->data + (size_t)i * BLOCK_BYTES;
+	} else if (op_in_page(op, i, &w.page)) {
+		w.kind = AT_PAGE;
+		w.at_bytes = block_offset(s, w.page, block);
+	} else {
+		w.kind = AT_LOG;
+		w.at_bytes = op->payload_offset + (uint64_t)op_log_block(op, i) * BLOCK_BYTES;
+	}
 	return w;
 }
 
@@ -103,13 +123,15 @@ static struct where look_up(const struct store *s, const struct store_read *r, u
 		if (op_changes_blocks(rec) && rec->volume == r->volume &&
 		    rec->extent == r->extent && block >= rec->block &&
 		    block - rec->block < rec->blocks)
-			return in_op(op, block);
+			return in_op(s, op, block);
 	}
 	return committed(s, r->volume, r->extent, block);
 }
 
 static void finish(struct store *s, struct store_read *r)
 {
+	if (r->res == 0 && r->vouch)
+		r->res = repair_vouches(s, r);
 	if (r->res) { /* the caller gets a buffer only with content */
 		buf_put(r->data);
 		r->data = NULL;
@@ -118,21 +140,75 @@ static void finish(struct store *s, struct store_read *r)
 	store_turn(s);
 }
 
+static void restart(struct store *s, struct store_read *r)
+{
+	struct read_state *st = state_of(r);
+
+	st->again = false;
+	st->next = 0;
+	st->queued = true;
+	list_add_tail(&s->reads, &r->link);
+	store_turn(s);
+}
+
+/* False: there is nobody to ask, and r->res says so. */
+static bool wait_for_repair(struct store *s, struct store_read *r)
+{
+	struct read_state *st = state_of(r);
+	const struct chain *c = chain_find(s, r->chain);
+	const struct store_bad bad = {.volume = r->volume,
+				      .extent = r->extent,
+				      .seq = c ? c->committed : 0,
+				      .chain = r->chain,
+				      .block = st->bad_block,
+				      .crc = st->bad_crc,
+				      .same = st->bad_same};
+	struct repair *repair = repair_want(s, &bad);
+
+	st->bad = false;
+	if (!repair) {
+		r->res = -EBADMSG;
+		return false;
+	}
+	st->waiting = true;
+	repair_wait(repair, r);
+	return true;
+}
+
 /* All transfers of @r are back and every block was looked up. */
 static void read_settled(struct store *s, struct store_read *r)
 {
 	struct read_state *st = state_of(r);
 
-	if (r->ios || st->queued)
+	if (r->ios || st->queued || st->waiting)
+		return;
+	if (st->bad && r->res == 0 && !s->failed && wait_for_repair(s, r))
 		return;
 	if (st->again && r->res == 0 && !s->failed) {
-		st->again = false;
-		st->next = 0;
-		st->queued = true;
-		list_add_tail(&s->reads, &r->link);
+		restart(s, r);
 		return;
 	}
 	finish(s, r);
+}
+
+void read_repaired(struct store *s, struct store_read *r, int res)
+{
+	state_of(r)->waiting = false;
+	if (res) {
+		r->res = res == -EIO ? -EIO : -EBADMSG;
+		finish(s, r);
+		return;
+	}
+	restart(s, r);
+}
+
+/* The checksum from the record in @slot, if it is there. */
+static void fill_crc(const struct store *s, struct where *w, uint32_t slot)
+{
+	if (w->recorded)
+		w->crc =
+			recs_crc(s, slot, w->page,
+				 (uint32_t)((w->at_bytes - page_offset(s, w->page)) / BLOCK_BYTES));
 }
 
 /* Is block @i of @r still where @io read it from, in the same version? */
@@ -141,8 +217,42 @@ static bool unmoved(const struct store *s, const struct read_io *io, uint32_t i)
 	const struct store_read *r = io->r;
 	struct where w = look_up(s, r, r->block + io->at + i);
 
-	return (w.kind == AT_LOG || w.kind == AT_PAGE) && w.crc == io->want[i] &&
-	       w.at_bytes == io->from_bytes + (uint64_t)i * BLOCK_BYTES;
+	if ((w.kind != AT_LOG && w.kind != AT_PAGE) ||
+	    w.at_bytes != io->from_bytes + (uint64_t)i * BLOCK_BYTES)
+		return false;
+	if (w.recorded && io->slot == RECS_NONE)
+		return false; /* it landed: its record is looked at next time */
+	fill_crc(s, &w, io->slot);
+	return w.crc == io->want[i];
+}
+
+/* Block @i of @io is bad where it is: somebody else may have it, but not for one that vouches. */
+static void block_bad(struct store *s, const struct read_io *io, uint32_t i)
+{
+	struct store_read *r = io->r;
+	struct read_state *st = state_of(r);
+
+	st->bad = true;
+	st->bad_block = r->block + io->at + i;
+	st->bad_crc = io->want[i];
+	st->bad_same = io->same;
+	if (r->vouch || r->sequenced || s->failed)
+		r->res = -EBADMSG;
+}
+
+/* A transfer failed. Which of its blocks is it? Once more, one by one. */
+static void transfer_failed(struct store *s, struct read_io *io)
+{
+	struct read_state *st = state_of(io->r);
+
+	if (io->blocks > 1) {
+		st->single = st->again = true;
+	} else if (unmoved(s, io, 0) || st->retries >= RETRIES_MAX) {
+		block_bad(s, io, 0);
+	} else {
+		st->retries++;
+		st->again = true;
+	}
 }
 
 static void check_blocks(struct store *s, struct read_io *io)
@@ -159,8 +269,8 @@ static void check_blocks(struct store *s, struct read_io *io)
 		if ((io->same ? crc_block_anywhere(data) : crc) == io->want[i])
 			continue;
 		if (unmoved(s, io, i) || st->retries >= RETRIES_MAX) {
-			r->res = -EBADMSG;
-			return;
+			block_bad(s, io, i);
+			continue;
 		}
 		st->retries++;
 		st->again = true;
@@ -172,7 +282,9 @@ static void pin(struct store *s, const struct read_io *io, int by)
 	if (io->ring != NOT_PINNED)
 		s->log.ring[io->ring].pins += (uint32_t)by;
 	for (uint32_t i = 0; i < io->pages_n; i++)
-		s->pages.v[io->page + i].pins = (uint16_t)(s->pages.v[io->page + i].pins + by);
+		s->pages.v[io->page + i].pins = (uint8_t)(s->pages.v[io->page + i].pins + by);
+	if (io->slot != RECS_NONE)
+		recs_pin(s, io->slot, by);
 }
 
 static void read_done(struct disk_io *dio, int res)
@@ -182,12 +294,14 @@ static void read_done(struct disk_io *dio, int res)
 	struct store_read *r = io->r;
 
 	s->ios--;
-	pin(s, io, -1);
 	r->ios--;
-	if (res || s->failed)
+	if (s->failed)
 		r->res = -EIO;
+	else if (res)
+		transfer_failed(s, io);
 	else
 		check_blocks(s, io);
+	pin(s, io, -1);
 	list_add_tail(&s->read_free, &io->link);
 	read_settled(s, r);
 	store_turn(s);
@@ -196,15 +310,17 @@ static void read_done(struct disk_io *dio, int res)
 /* May @w be read in one go after what @io holds? */
 static bool extends(const struct read_io *io, const struct where *first, const struct where *w)
 {
-	if (w->kind != first->kind || w->same || first->same)
+	if (w->kind != first->kind || w->same || first->same || w->recorded != first->recorded)
 		return false;
 	if (w->at_bytes != io->from_bytes + (uint64_t)io->blocks * BLOCK_BYTES)
 		return false;
-	return w->kind == AT_PAGE || w->ring == first->ring;
+	if (w->kind == AT_LOG)
+		return w->ring == first->ring;
+	return !w->recorded || recs_block_of(w->page) == recs_block_of(first->page);
 }
 
 static void transfer(struct store *s, struct store_read *r, struct read_io *io,
-		     const struct where *first)
+		     const struct where *first, uint32_t slot)
 {
 	struct read_state *st = state_of(r);
 	struct where w = *first;
@@ -218,12 +334,14 @@ static void transfer(struct store *s, struct store_read *r, struct read_io *io,
 	io->ring = first->kind == AT_LOG ? first->ring : NOT_PINNED;
 	io->page = first->page;
 	io->pages_n = 0;
+	io->slot = slot;
 	do {
+		fill_crc(s, &w, slot);
 		io->want[io->blocks++] = w.crc;
 		if (w.kind == AT_PAGE)
 			io->pages_n = w.page - io->page + 1;
 		st->next++;
-		if (st->next == r->blocks)
+		if (st->next == r->blocks || st->single)
 			break;
 		w = look_up(s, r, r->block + st->next);
 	} while (extends(io, first, &w));
@@ -237,8 +355,45 @@ static void transfer(struct store *s, struct store_read *r, struct read_io *io,
 	store_submit(s, &io->io);
 }
 
-/* Look up blocks and start transfers until all are under way (true) or no transfer is free. */
-static bool advance(struct store *s, struct store_read *r)
+/* The record block a read waited for is there, or never will be. */
+static void record_ready(struct recs_wait *w, int res)
+{
+	struct read_state *st = CONTAINER_OF(w, struct read_state, wait);
+	struct store_read *r = (void *)((uint8_t *)st - offsetof(struct store_read, priv));
+	struct store *s = st->s;
+
+	st->waiting = false;
+	if (res)
+		r->res = res == -EBADMSG && !s->failed ? -EBADMSG : -EIO;
+	st->queued = true;
+	list_add_tail(&s->reads, &r->link);
+	store_turn(s);
+}
+
+enum advanced { ADV_ALL, ADV_NO_IO, ADV_WAITS };
+
+/* A transfer from @w on: no more than ADV_ALL, or why not. */
+static enum advanced start_transfer(struct store *s, struct store_read *r, const struct where *w)
+{
+	struct read_state *st = state_of(r);
+	uint32_t slot = RECS_NONE;
+	struct list *it;
+
+	if (w->recorded) {
+		st->wait.fn = record_ready;
+		slot = recs_get(s, recs_block_of(w->page), &st->wait);
+		if (slot == RECS_NONE)
+			return ADV_WAITS;
+	}
+	it = list_pop(&s->read_free);
+	if (!it)
+		return ADV_NO_IO;
+	transfer(s, r, CONTAINER_OF(it, struct read_io, link), w, slot);
+	return ADV_ALL;
+}
+
+/* Look up blocks and start transfers until all are under way. */
+static enum advanced advance(struct store *s, struct store_read *r)
 {
 	struct read_state *st = state_of(r);
 
@@ -248,11 +403,10 @@ static bool advance(struct store *s, struct store_read *r)
 		uint8_t *to = r->data->data + (size_t)st->next * BLOCK_BYTES;
 
 		if (w.kind == AT_LOG || w.kind == AT_PAGE) {
-			struct list *it = list_pop(&s->read_free);
+			enum advanced how = start_transfer(s, r, &w);
 
-			if (!it)
-				return false;
-			transfer(s, r, CONTAINER_OF(it, struct read_io, link), &w);
+			if (how != ADV_ALL)
+				return how;
 			continue;
 		}
 		if (w.kind == AT_MEMORY)
@@ -264,7 +418,7 @@ static bool advance(struct store *s, struct store_read *r)
 							 : w.crc;
 		st->next++;
 	}
-	return true;
+	return ADV_ALL;
 }
 
 void read_pump(struct store *s)
@@ -276,15 +430,30 @@ void read_pump(struct store *s)
 
 		if (s->failed && r->res == 0)
 			r->res = -EIO;
-		if (!advance(s, r))
-			return;
 		list_del(&r->link);
 		state_of(r)->queued = false;
-		read_settled(s, r);
+		switch (advance(s, r)) {
+		case ADV_NO_IO:
+			state_of(r)->queued = true;
+			list_add_head(&s->reads, &r->link);
+			return;
+		case ADV_WAITS:
+			state_of(r)->waiting = true;
+			break;
+		case ADV_ALL:
+			read_settled(s, r);
+			break;
+		}
 	}
 }
 
 void store_read(struct store *s, struct store_read *r)
+{
+	r->vouch = NULL;
+	store_read_start(s, r);
+}
+
+void store_read_start(struct store *s, struct store_read *r)
 {
 	struct read_state *st = state_of(r);
 

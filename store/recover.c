@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PROGRESS_NS 1000000000ull
+
 static void step(struct recovery *r);
 
 int recovery_fail(struct recovery *r, int res, const char *fmt, ...)
@@ -25,20 +27,38 @@ static void end(struct recovery *r, int res)
 	struct store_opened found = {.disk = s->super.disk,
 				     .cluster = s->super.cluster,
 				     .previous = s->super.previous,
-				     .bytes_total = (uint64_t)s->pages.n * PAGE_BYTES,
-				     .bytes_free = (uint64_t)s->pages.free_n * PAGE_BYTES};
+				     .bytes_total = (uint64_t)(s->pages.n - s->pages.spare_max) *
+						    PAGE_BYTES,
+				     .bytes_free = (uint64_t)pages_room(&s->pages) * PAGE_BYTES,
+				     .slice = s->super.slice,
+				     .slices_n = s->super.slices_n};
 
 	memcpy(found.doubtful, s->super.doubtful, sizeof(found.doubtful));
 	s->recovery = NULL;
 	s->opened = res == 0;
+	if (s->opened) {
+		watch_start(s);
+		scrub_start(s);
+	}
 	r->done(r->arg, res, res ? r->why : "", &found);
 	if (s->opened)
 		store_turn(s);
 }
 
+/* Long work shows that it goes on. */
+void recovery_progress(struct recovery *r, const char *what, uint64_t at, uint64_t of)
+{
+	uint64_t now = r->s->env->now_ns(r->s->env);
+
+	if (now - r->told_ns < PROGRESS_NS || of == 0)
+		return;
+	r->told_ns = now;
+	env_logf(r->s->env, ENV_INFO, "store: opening: %s: %" PRIu64 " %%", what, at * 100 / of);
+}
+
 /* ---- windows ---- */
 
-static void window_read(struct disk_io *io, int res)
+void recovery_window_read(struct disk_io *io, int res)
 {
 	struct recovery *r = CONTAINER_OF(io, struct recovery, io);
 
@@ -52,7 +72,7 @@ static void window_read(struct disk_io *io, int res)
 	step(r);
 }
 
-static void read_window(struct recovery *r, uint64_t offset_bytes, uint32_t block, uint32_t n)
+void recovery_read_window(struct recovery *r, uint64_t offset_bytes, uint32_t block, uint32_t n)
 {
 	r->win_block = block;
 	r->win_n = n;
@@ -60,7 +80,7 @@ static void read_window(struct recovery *r, uint64_t offset_bytes, uint32_t bloc
 				 .offset_bytes = offset_bytes,
 				 .len_bytes = n * BLOCK_BYTES,
 				 .data = r->buf,
-				 .done = window_read};
+				 .done = recovery_window_read};
 	store_submit(r->s, &r->io);
 }
 
@@ -73,8 +93,8 @@ static const void *log_window(struct recovery *r, uint32_t block, uint32_t n)
 		return r->buf + (size_t)(block - r->win_block) * BLOCK_BYTES;
 	CHECK(block + n <= l->blocks);
 	CHECK(n <= LOG_BATCH_BLOCKS_MAX);
-	read_window(r, log_block_offset(r->s, block), block,
-		    MIN(LOG_BATCH_BLOCKS_MAX, l->blocks - block));
+	recovery_read_window(r, log_block_offset(r->s, block), block,
+			     MIN(LOG_BATCH_BLOCKS_MAX, l->blocks - block));
 	return NULL;
 }
 
@@ -164,10 +184,10 @@ static int take_super(struct recovery *r)
 		return res;
 	s->super = *sb;
 	s->chains_max = MIN(s->chains_max, sb->chains_max);
-	if (sb->pages_n > s->pages.n)
+	if (sb->pages_n > s->pages.n || sb->recs_n > s->recs.blocks_n)
 		return recovery_fail(r, -EBADMSG, "superblock: more pages than the disk can hold");
-	s->pages.n = (uint32_t)sb->pages_n;
-	pages_replay(&s->pages);
+	pages_limit(&s->pages, (uint32_t)sb->pages_n);
+	s->recs.blocks_n = (uint32_t)format_recs_n(sb->pages_n);
 	l->offset_bytes = sb->log_offset_bytes;
 	l->blocks = (uint32_t)(sb->log_bytes / BLOCK_BYTES);
 	l->before =
@@ -200,8 +220,9 @@ static int read_ckpt(struct recovery *r, bool *ret_wait)
 		int res;
 
 		if (r->win_n == 0 || at - r->win_block >= r->win_n) {
-			read_window(r, slot + r->ckpt_at * BLOCK_BYTES, at,
-				    (uint32_t)MIN(sb->ckpt_blocks - at, LOG_BATCH_BLOCKS_MAX));
+			recovery_read_window(
+				r, slot + r->ckpt_at * BLOCK_BYTES, at,
+				(uint32_t)MIN(sb->ckpt_blocks - at, LOG_BATCH_BLOCKS_MAX));
 			*ret_wait = true;
 			return 0;
 		}
@@ -220,7 +241,6 @@ static int read_ckpt(struct recovery *r, bool *ret_wait)
 	}
 	if (r->ckpt_clients)
 		return recovery_fail(r, -EBADMSG, "checkpoint: clients are missing");
-	pages_ready(&s->pages);
 	r->win_n = 0;
 	return 0;
 }
@@ -347,8 +367,10 @@ static int replay(struct recovery *r, bool *ret_wait)
 		int res;
 
 		*ret_wait = look == LOOK_WAIT;
-		if (look == LOOK_WAIT)
+		if (look == LOOK_WAIT) {
+			recovery_progress(r, "replaying the device log", r->at, l->count);
 			return 0;
+		}
 		if (look == LOOK_BAD || h->lsn != ref->lsn)
 			return recovery_fail(r, -EBADMSG,
 					     "device log: batch %" PRIu64
@@ -438,6 +460,8 @@ static int run_phase(struct recovery *r, bool *ret_wait)
 		return take_super(r);
 	case REC_CKPT:
 		return read_ckpt(r, ret_wait);
+	case REC_RECORDS:
+		return recovery_records(r, ret_wait);
 	case REC_WALK:
 		return walk(r, ret_wait);
 	case REC_PROVE:
@@ -446,6 +470,8 @@ static int run_phase(struct recovery *r, bool *ret_wait)
 		return scan(r, ret_wait);
 	case REC_REPLAY:
 		return replay(r, ret_wait);
+	case REC_PAGES:
+		return recovery_prove_pages(r, ret_wait);
 	case REC_WRITE:
 		break;
 	}
@@ -459,6 +485,7 @@ static void next_phase(struct recovery *r)
 	const struct log *l = &r->s->log;
 
 	r->phase++;
+	r->win_n = 0;
 	if (r->phase == REC_WALK)
 		r->at = l->head;
 	if (r->phase == REC_PROVE || r->phase == REC_REPLAY)
@@ -499,9 +526,11 @@ void recovery_start(struct store *s, struct arena *a, const struct id128 *incarn
 
 	*r = (struct recovery){.s = s,
 			       .buf = s->log.batch[0].buf,
+			       .home = {{.buf = s->log.batch[0].buf}, {.buf = s->log.batch[1].buf}},
+			       .told_ns = s->env->now_ns(s->env),
 			       .incarnation = *incarnation,
 			       .done = done,
 			       .arg = arg};
 	s->recovery = r;
-	read_window(r, 0, 0, SUPER_REGION_BYTES / BLOCK_BYTES);
+	recovery_read_window(r, 0, 0, SUPER_REGION_BYTES / BLOCK_BYTES);
 }

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* recover - from the bytes on a disk to an open store.
  *
- *	SUPER -> CKPT -> WALK -> PROVE -> SCAN -> REPLAY -> WRITE
+ *	SUPER -> CKPT -> RECORDS -> WALK -> PROVE -> SCAN -> REPLAY -> PAGES -> WRITE
  *
  *   SUPER   the newest superblock with two equal copies
- *   CKPT    its checkpoint: pages, watermarks, request tables
+ *   CKPT    its checkpoint: where record blocks lie, watermarks, request tables
+ *   RECORDS the record blocks: who owns which page
  *   WALK    headers of the log from the replay start on, as long as each follows the one before
  *   PROVE   payload CRCs of the batches no later header vouches for ("stable"); the first bad one
  *           and what follows is cut: the torn end
  *   SCAN    the rest of the log: a header that could only exist if the cut were acknowledged is rot
  *   REPLAY  records in log order: epochs, ops; ops <= known are committed, the others are pending
- *   WRITE   superblock with this start's incarnation: the first write of all; then an empty header
- *           at the end of the log, so that what was cut off can never come back
+ *   PAGES   ops that went straight to pages and that no header vouches for: the first one of a
+ *chain whose pages are not all there is undone, with what follows it on that chain WRITE superblock
+ *with this start's incarnation: the first write of all; then an empty header at the end of the log,
+ *so that what was cut off can never come back
  *
  *   V1  nothing is written before everything was validated; running it twice finds the same
  *   V2  an acknowledged op is replayed or the open fails with -EBADMSG; never silently dropped
@@ -23,7 +26,17 @@
 
 #include "store/internal.h"
 
-enum recovery_phase { REC_SUPER, REC_CKPT, REC_WALK, REC_PROVE, REC_SCAN, REC_REPLAY, REC_WRITE };
+enum recovery_phase {
+	REC_SUPER,
+	REC_CKPT,
+	REC_RECORDS,
+	REC_WALK,
+	REC_PROVE,
+	REC_SCAN,
+	REC_REPLAY,
+	REC_PAGES,
+	REC_WRITE
+};
 
 struct recovery {
 	struct store *s;
@@ -36,14 +49,22 @@ struct recovery {
 	void *arg;
 	char why[160];
 	struct log_place place;
-	uint64_t ckpt_at;         /* next checkpoint block */
+	uint64_t ckpt_at; /* next checkpoint block */
+	uint32_t rec_at;  /* next record block */
+	struct record_window {
+		uint8_t *buf;
+		uint32_t at, n; /* record blocks in it */
+	} home[2];
+	uint32_t prove_chain;     /* PAGES: slot of the chain ... */
+	uint64_t prove_seq;       /* ... its op ... */
+	uint32_t prove_page;      /* ... and how many of its pages were read */
 	struct chain *ckpt_chain; /* whose clients are due */
 	uint32_t ckpt_clients;
-	uint64_t stable;   /* highest seen */
-	uint32_t at;       /* WALK, SCAN: block; PROVE, REPLAY: batch */
-	uint32_t left;     /* SCAN: blocks to go */
-	uint64_t newest;   /* highest superblock generation on the disk */
-	uint32_t progress; /* percent reported last */
+	uint64_t stable;  /* highest seen */
+	uint32_t at;      /* WALK, SCAN: block; PROVE, REPLAY: batch */
+	uint32_t left;    /* SCAN: blocks to go */
+	uint64_t newest;  /* highest superblock generation on the disk */
+	uint64_t told_ns; /* when progress was reported last */
 };
 
 /* Records of one batch. @payload_block: of the batch's first payload block in the log. 0, -EBADMSG,
@@ -51,8 +72,23 @@ struct recovery {
 MUST_CHECK int replay_batch(struct recovery *r, const struct disk_log_hdr *h, uint32_t ring);
 /* After the last batch: nothing may be missing. */
 MUST_CHECK int replay_finish(struct recovery *r);
+/* The next op whose pages must be looked at (prove_chain, prove_seq), or NULL; and: they are not
+ * all there. */
+struct store_op *replay_unproven(struct recovery *r);
+void replay_disproved(struct recovery *r);
+/* After that. */
+MUST_CHECK int replay_end(struct recovery *r);
+/* A record block as it lies at its home. */
+MUST_CHECK int replay_recs(struct recovery *r, uint32_t block, const struct disk_recs *from);
 /* One checkpoint block. */
 MUST_CHECK int replay_ckpt(struct recovery *r, const struct disk_ckpt_hdr *h);
+/* ---- recover_pages.c: the phases RECORDS and PAGES ---- */
+MUST_CHECK int recovery_records(struct recovery *r, bool *ret_wait);
+MUST_CHECK int recovery_prove_pages(struct recovery *r, bool *ret_wait);
+/* ---- recover.c ---- */
+void recovery_window_read(struct disk_io *io, int res);
+void recovery_read_window(struct recovery *r, uint64_t offset_bytes, uint32_t block, uint32_t n);
+void recovery_progress(struct recovery *r, const char *what, uint64_t at, uint64_t of);
 int recovery_fail(struct recovery *r, int res, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

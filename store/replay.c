@@ -7,23 +7,58 @@
 
 /* ---- checkpoint ---- */
 
-static int ckpt_pages(struct recovery *r, const struct disk_ckpt_hdr *h)
+static int ckpt_recs(struct recovery *r, const struct disk_ckpt_hdr *h)
 {
-	const struct disk_ckpt_page *from = (const void *)(h + 1);
+	const struct disk_ckpt_recs *from = (const void *)(h + 1);
+	struct recs *to = &r->s->recs;
 
 	for (uint32_t i = 0; i < h->n; i++, from++) {
-		const struct page_key key = {from->volume, from->extent, from->slot};
-		struct page *p = pages_claim(&r->s->pages, from->page, &key);
-
-		if (!p)
-			return recovery_fail(r, -EBADMSG, "checkpoint: page %u has two owners",
-					     from->page);
-		p->chain = from->chain;
-		p->seq = from->seq;
-		p->present = from->present;
-		p->in_ckpt = 1;
-		memcpy(p->crcs, from->crcs, sizeof(p->crcs));
+		if (to->used[from->index])
+			return recovery_fail(r, -EBADMSG,
+					     "checkpoint: record block %u is there twice",
+					     from->index);
+		to->used[from->index] = from->used;
+		to->crc[from->index] = from->crc;
 	}
+	return 0;
+}
+
+int replay_recs(struct recovery *r, uint32_t block, const struct disk_recs *from)
+{
+	struct store *s = r->s;
+	const struct disk_ckpt_recs want = {
+		.index = block, .crc = s->recs.crc[block], .used = s->recs.used[block]};
+	const char *why = NULL;
+	int res = recs_check(from, s->super.secret, &want, &why);
+
+	if (res)
+		return recovery_fail(r, res,
+				     "%s (block %u): damaged; this replica must be copied anew",
+				     why, block);
+	for (uint32_t i = 0; i < RECS_PAGES; i++) {
+		const struct disk_page_rec *rec = &from->rec[i];
+		const struct page_key key = {rec->volume, rec->extent, rec->slot};
+		uint32_t id = block * RECS_PAGES + i;
+		const struct chain *c;
+		struct page *p;
+
+		if (!(want.used >> i & 1))
+			continue;
+		c = chain_find(s, rec->chain);
+		if (!c)
+			return recovery_fail(r, -EBADMSG,
+					     "page records: page %u is of unknown chain %u", id,
+					     rec->chain);
+		p = pages_claim(&s->pages, id, &key, c->slot);
+		if (!p)
+			return recovery_fail(r, -EBADMSG,
+					     "page records: page %u has two owners, or there are "
+					     "more than %u volumes",
+					     id, PAGES_VOLUMES_MAX);
+		p->present = rec->present;
+		p->in_ckpt = 1;
+	}
+	recs_seed(s, block, from);
 	return 0;
 }
 
@@ -51,7 +86,7 @@ static int ckpt_chain(struct recovery *r, const struct disk_ckpt_hdr *h)
 		return -ENOSPC;
 	c->epoch = from->epoch;
 	c->history = from->history;
-	c->ckpt_known = c->known = from->known;
+	c->ckpt_known = from->known;
 	c->base = c->committed = c->durable = c->appended = from->base;
 	c->next = from->base + 1;
 	r->ckpt_chain = c;
@@ -76,8 +111,8 @@ int replay_ckpt(struct recovery *r, const struct disk_ckpt_hdr *h)
 	if (r->ckpt_clients && h->kind != CKPT_CLIENT)
 		return recovery_fail(r, -EBADMSG, "checkpoint: clients are missing");
 	switch ((enum ckpt_kind)h->kind) {
-	case CKPT_PAGES:
-		return ckpt_pages(r, h);
+	case CKPT_RECS:
+		return ckpt_recs(r, h);
 	case CKPT_CHAIN:
 		return ckpt_chain(r, h);
 	case CKPT_CLIENT:
@@ -111,29 +146,51 @@ static uint32_t *keep_crcs(struct chain *c, const struct log_item *it)
 	return to;
 }
 
+static struct store_op *take_op(struct store *s)
+{
+	struct list *it = list_pop(&s->rec_free);
+
+	if (it)
+		return CONTAINER_OF(it, struct store_op, link);
+	return s->rec_ops_used < s->rec_ops_n ? &s->rec_ops[s->rec_ops_used++] : NULL;
+}
+
+static bool take_pages(struct store *s, struct store_op *op, const uint32_t *pages)
+{
+	op->pages_n = (uint8_t)op_pages_of(&op->rec).n;
+	memcpy(op->pages, pages, op->pages_n * sizeof(uint32_t));
+	for (uint32_t i = 0; i < op->pages_n; i++)
+		if (op->pages[i] >= s->pages.n)
+			return false;
+	return true;
+}
+
 static int add_op(struct recovery *r, struct chain *c, const struct log_item *it,
 		  const struct disk_log_hdr *h, uint32_t ring)
 {
 	struct store *s = r->s;
 	const struct log_ref *ref = &s->log.ring[ring];
 	bool zero = it->rec->flags & LOG_F_ZERO;
-	struct list *free = list_first(&s->rec_free);
 	struct store_op *op;
 
-	if (!free || c->pend_n == PENDING_SLOTS || c->pend_crcs + it->op->crcs_n > PENDING_CRCS_MAX)
+	if (c->pend_n == PENDING_SLOTS || c->pend_crcs + it->op->crcs_n > PENDING_CRCS_MAX)
 		return recovery_fail(r, -EBADMSG,
 				     "device log: chain %u has more pending ops than its window",
 				     c->id);
-	if (!pending_take_pages(s, it->op, zero))
-		return recovery_fail(r, -ENOSPC, "store: no page for an op of chain %u", c->id);
-	list_del(free);
-	op = CONTAINER_OF(free, struct store_op, link);
+	op = take_op(s);
+	if (!op)
+		return recovery_fail(r, -EBADMSG, "device log: more pending ops than windows");
 	*op = (struct store_op){.rec = *it->op,
 				.lsn = h->lsn,
 				.durable = true,
 				.logged = true,
 				.priv = ring | (zero ? OP_PRIV_ZERO : 0)};
 	list_init(&op->link);
+	if (it->pages && !take_pages(s, op, it->pages))
+		return recovery_fail(r, -EBADMSG,
+				     "device log: chain %u names a page beyond the end", c->id);
+	if (!pending_take_pages(s, op))
+		return recovery_fail(r, -ENOSPC, "store: no page for an op of chain %u", c->id);
 	op->payload_offset =
 		log_block_offset(s, ref->block + h->hdr_blocks + it->rec->payload_block);
 	op->crcs = keep_crcs(c, it);
@@ -188,18 +245,8 @@ static int replay_truncate(struct recovery *r, const struct disk_log_truncate *t
 	if (t->to < c->committed)
 		return recovery_fail(r, -EBADMSG, "device log: chain %u undoes committed ops",
 				     c->id);
-	while (c->appended > t->to) {
-		struct store_op *op = chain_op(c, c->appended);
-
-		pending_drop_pages(s, &op->rec, op->priv & OP_PRIV_ZERO);
-		log_ref_live(s, op_ring(op), -1);
-		c->pend_n--;
-		c->pend_crcs -= op->rec.crcs_n;
-		list_add_tail(&s->rec_free, &op->link);
-		c->appended--;
-	}
-	c->durable = c->appended;
-	c->next = c->appended + 1;
+	while (c->appended > t->to)
+		pending_undo(s, c);
 	return 0;
 }
 
@@ -248,6 +295,9 @@ int replay_finish(struct recovery *r)
 	for (uint32_t i = 0; i < s->chains_n; i++) {
 		struct chain *c = &s->chains[i];
 
+		/* Not before: the log may hold ops that were undone and whose numbers were used
+		 * again before the checkpoint was written. */
+		commit_known(s, c, c->ckpt_known);
 		if (c->appended < c->skipped)
 			return recovery_fail(r, -EBADMSG,
 					     "device log: chain %u misses op %" PRIu64
@@ -261,6 +311,67 @@ int replay_finish(struct recovery *r)
 					     "must be copied anew",
 					     c->id, c->appended, c->known);
 		c->known_durable = c->known;
+	}
+	return 0;
+}
+
+/* ---- pages of what is pending ---- */
+
+struct store_op *replay_unproven(struct recovery *r)
+{
+	struct store *s = r->s;
+
+	for (; r->prove_chain < s->chains_n; r->prove_chain++, r->prove_seq = 0) {
+		struct chain *c = &s->chains[r->prove_chain];
+
+		r->prove_seq = MAX(r->prove_seq, c->committed + 1);
+		for (; r->prove_seq <= c->appended; r->prove_seq++) {
+			struct store_op *op = chain_op(c, r->prove_seq);
+
+			if (op->pages_n && op->lsn > r->stable)
+				return op;
+		}
+	}
+	return NULL;
+}
+
+void replay_disproved(struct recovery *r)
+{
+	struct chain *c = &r->s->chains[r->prove_chain];
+
+	env_logf(r->s->env, ENV_INFO,
+		 "store: chain %u: ops from %" PRIu64 " on were not acknowledged and are cut off",
+		 c->id, r->prove_seq);
+	while (c->appended >= r->prove_seq)
+		pending_undo(r->s, c);
+	c->undo_to = c->appended;
+}
+
+/* What is pending and proved must have its pages. */
+static int pages_held(struct recovery *r, const struct chain *c)
+{
+	for (uint64_t seq = c->committed + 1; seq <= c->appended; seq++) {
+		const struct store_op *op = chain_op(c, seq);
+
+		for (uint32_t i = 0; i < op->pages_n; i++)
+			if (r->s->pages.v[op->pages[i]].state != PAGE_RESERVED)
+				return recovery_fail(r, -EBADMSG,
+						     "device log: page %u of op %" PRIu64
+						     " of chain %u belongs to another",
+						     op->pages[i], seq, c->id);
+	}
+	return 0;
+}
+
+int replay_end(struct recovery *r)
+{
+	struct store *s = r->s;
+
+	for (uint32_t i = 0; i < s->chains_n; i++) {
+		int res = pages_held(r, &s->chains[i]);
+
+		if (res)
+			return res;
 	}
 	if (pages_replayed(&s->pages))
 		return recovery_fail(r, -ENOSPC, "store: more pages in use than the disk has");

@@ -28,51 +28,55 @@ static uint32_t ring_n_for(uint64_t disk_bytes)
 
 static uint32_t pages_n_for(uint64_t disk_bytes)
 {
-	return (uint32_t)MIN(disk_bytes / PAGE_BYTES, UINT32_MAX - 2 * PAGES_VIRTUAL);
+	return (uint32_t)MIN(disk_bytes / PAGE_BYTES, UINT32_MAX / 2);
 }
 
-static uint32_t rec_ops_n(uint32_t chains_max)
+void store_memory_parts(uint64_t disk_bytes, uint32_t chains_max, struct store_memory_parts *ret)
 {
-	return chains_max * PENDING_OPS_MAX;
+	uint32_t chains = MIN(chains_max, NODE_CHAINS_MAX);
+
+	*ret = (struct store_memory_parts){
+		.pages = pages_bytes(pages_n_for(disk_bytes), index_n_for(disk_bytes)),
+		.index = index_bytes(index_n_for(disk_bytes)) +
+			 arena_cost(ring_n_for(disk_bytes) * sizeof(struct log_ref), ARENA_ALIGN),
+		.cache = recs_bytes(disk_bytes, recs_slots_for(disk_bytes)),
+		.chains = chains *
+			  (chain_bytes() +
+			   arena_cost(PENDING_OPS_MAX * sizeof(struct store_op), ARENA_ALIGN))};
 }
 
 size_t store_memory(uint64_t disk_bytes, uint32_t chains_max)
 {
-	uint32_t chains = MIN(chains_max, NODE_CHAINS_MAX);
+	struct store_memory_parts p;
 
-	return arena_cost(sizeof(struct store), ARENA_ALIGN) +
-	       index_bytes(index_n_for(disk_bytes)) + pages_bytes(pages_n_for(disk_bytes)) +
-	       chains * chain_bytes() +
-	       arena_cost(ring_n_for(disk_bytes) * sizeof(struct log_ref), ARENA_ALIGN) +
+	store_memory_parts(disk_bytes, chains_max, &p);
+	return p.pages + p.index + p.cache + p.chains +
+	       arena_cost(sizeof(struct store), ARENA_ALIGN) +
 	       LOG_INFLIGHT_MAX * arena_cost(LOG_BATCH_BLOCKS_MAX * BLOCK_BYTES, BLOCK_BYTES) +
-	       arena_cost(rec_ops_n(chains) * sizeof(struct store_op), ARENA_ALIGN) + read_bytes() +
-	       destage_bytes() + ckpt_bytes() + again_bytes() + recovery_bytes() +
-	       arena_cost(BLOCK_BYTES, BLOCK_BYTES);
+	       read_bytes() + destage_bytes() + ckpt_bytes() + again_bytes() + direct_bytes() +
+	       recovery_bytes() + scrub_bytes() + 2 * arena_cost(BLOCK_BYTES, BLOCK_BYTES);
 }
 
 static void init_chains(struct store *s, struct arena *a, uint32_t chains_max)
 {
-	struct store_op *ops;
-	uint32_t n;
-
 	s->chains_max = MIN(chains_max, NODE_CHAINS_MAX);
-	n = rec_ops_n(s->chains_max);
 	s->chains = arena_alloc(a, s->chains_max * sizeof(s->chains[0]), ARENA_ALIGN);
 	for (uint32_t i = 0; i < s->chains_max; i++)
 		chain_init(s, &s->chains[i], a);
-	ops = arena_alloc(a, n * sizeof(ops[0]), ARENA_ALIGN);
 	list_init(&s->rec_free);
-	for (uint32_t i = 0; i < n; i++)
-		list_add_tail(&s->rec_free, &ops[i].link);
+	s->rec_ops_n = s->chains_max * PENDING_OPS_MAX;
+	s->rec_ops = arena_alloc(a, s->rec_ops_n * sizeof(s->rec_ops[0]), ARENA_ALIGN);
 }
 
 /* ---- the deferred turn: everything that calls back ---- */
 
 static void fail_queued(struct store *s)
 {
-	struct list *it;
+	struct list *it, waiting;
 
 	while ((it = list_pop(&s->log.queue)))
+		list_add_tail(&s->failed_ops, it);
+	while ((it = list_pop(&s->log.headed)))
 		list_add_tail(&s->failed_ops, it);
 	while ((it = list_pop(&s->log.epochs)))
 		list_add_tail(&s->failed_epochs, it);
@@ -83,13 +87,20 @@ static void fail_queued(struct store *s)
 		if (ch->done)
 			ch->done(ch->arg, -EIO);
 	}
+	list_init(&waiting);
 	while ((it = list_pop(&s->failed_ops))) {
 		struct store_op *op = CONTAINER_OF(it, struct store_op, link);
 
+		if (op->writes) { /* told when its buffer is nobody's any more */
+			list_add_tail(&waiting, it);
+			continue;
+		}
 		if (op->rec.data_bytes && !(op->priv & OP_PRIV_AGAIN))
 			buf_put(op->data);
 		op->done(op, -EIO);
 	}
+	while ((it = list_pop(&waiting)))
+		list_add_tail(&s->failed_ops, it);
 }
 
 static void tell(struct store *s)
@@ -111,6 +122,7 @@ static void tell(struct store *s)
 
 		f->done(f, f->res);
 	}
+	repair_tell(s);
 	if (s->cluster_due) {
 		s->cluster_due = false;
 		s->cluster_done(s->cluster_arg, s->cluster_res);
@@ -125,8 +137,8 @@ static void tell(struct store *s)
 /* Returns whether the store is closed and the caller has its memory back. */
 static bool close_progress(struct store *s)
 {
-	bool quiet =
-		s->ios == 0 && !s->sw.busy && list_empty(&s->log.queue) && list_empty(&s->reads);
+	bool quiet = s->ios == 0 && !s->sw.busy && list_empty(&s->log.queue) &&
+		     list_empty(&s->reads) && list_empty(&s->recs.starved);
 
 	/* Not while another turn is due: the task lies in the memory that is given back. */
 	if (!s->closing || !quiet || s->turn.queued)
@@ -140,6 +152,8 @@ static bool close_progress(struct store *s)
 	}
 	s->env->timer_cancel(s->env, &s->idle_timer);
 	s->env->timer_cancel(s->env, &s->log.idle);
+	s->env->timer_cancel(s->env, &s->watch.timer);
+	s->env->timer_cancel(s->env, &s->scrub.timer);
 	s->closed(s->closed_arg);
 	return true;
 }
@@ -155,6 +169,9 @@ static void turn(struct env_task *t)
 	log_pump(s);
 	read_pump(s);
 	tell(s);
+	recs_pump(s);
+	repair_pump(s);
+	land_pump(s);
 	destage_pump(s);
 	again_pump(s);
 	ckpt_pump(s);
@@ -235,19 +252,26 @@ struct store *store_open(const struct store_config *cfg, struct arena *a,
 	*s = (struct store){.env = cfg->env, .disk = cfg->disk, .bufs = cfg->bufs};
 	s->reqtab_clients = cfg->reqtab_clients ? cfg->reqtab_clients : REQTAB_CLIENTS_MAX;
 	s->turn.fn = turn;
+	s->watch.every_ns = cfg->watch_ns;
 	list_init(&s->released);
 	list_init(&s->failed_ops);
 	list_init(&s->failed_epochs);
 	list_init(&s->fetches_done);
+	list_init(&s->repairs_done);
 	init_chains(s, a, cfg->chains_max);
 	log_init(s, a, ring_n_for(disk_bytes));
 	index_init(&s->index, index_n_for(disk_bytes), a);
-	pages_init(&s->pages, pages_n_for(disk_bytes), a);
+	pages_init(&s->pages, pages_n_for(disk_bytes), index_n_for(disk_bytes), a);
+	recs_init(
+		s, a, disk_bytes,
+		MIN(cfg->cache_slots ? cfg->cache_slots : UINT32_MAX, recs_slots_for(disk_bytes)));
+	direct_init(s, a);
 	read_init(s, a);
 	destage_init(s, a);
 	ckpt_init(s, a);
 	again_init(s, a);
 	super_init(s, a);
+	scrub_init(s, a, cfg->scrub_ns);
 	recovery_start(s, a, &cfg->incarnation, done, arg);
 	return s;
 }
@@ -314,10 +338,13 @@ void store_on_space(struct store *s, void (*space)(void *arg), void *arg)
 void store_stats(const struct store *s, struct store_stats *ret)
 {
 	*ret = s->stats;
-	ret->bytes_total = (uint64_t)s->pages.n * PAGE_BYTES;
-	ret->bytes_free = (uint64_t)s->pages.free_n * PAGE_BYTES;
+	ret->bytes_total = (uint64_t)(s->pages.n - s->pages.spare_max) * PAGE_BYTES;
+	ret->bytes_free = (uint64_t)pages_room(&s->pages) * PAGE_BYTES;
 	ret->log_bytes = (uint64_t)s->log.blocks * BLOCK_BYTES;
 	ret->log_used_bytes = (uint64_t)s->log.used * BLOCK_BYTES;
+	ret->scrub_passes = s->super.scrub_passes;
+	ret->cache_hits = s->recs.hits;
+	ret->cache_misses = s->recs.loads;
 	ret->failed = s->failed;
 }
 
@@ -325,7 +352,7 @@ void store_stats(const struct store *s, struct store_stats *ret)
 
 static void check_chain(const struct store *s, const struct chain *c)
 {
-	uint32_t n = 0, crcs = 0;
+	uint32_t n = 0, crcs = 0, blocks = 0, cost = 0;
 	uint64_t lsn = 0, seq = 0;
 
 	CHECK(c->known_durable <= c->committed);
@@ -349,7 +376,11 @@ static void check_chain(const struct store *s, const struct chain *c)
 		CHECK(op->durable || op->lsn == 0 || op->lsn >= lsn);
 		n++;
 		crcs += op->rec.crcs_n;
+		blocks += op_log_blocks(op);
+		cost += op_cost(&op->rec, op->priv & OP_PRIV_ZERO);
 	}
+	CHECK(cost == c->pend_cost);
+	CHECK(blocks == c->pend_blocks);
 	CHECK(n == c->pend_n);
 	CHECK(crcs == c->pend_crcs);
 }
@@ -357,7 +388,7 @@ static void check_chain(const struct store *s, const struct chain *c)
 static void check_log(const struct store *s)
 {
 	const struct log *l = &s->log;
-	uint64_t live = 0, cost = 0, pending = 0;
+	uint64_t live = 0, cost = 0, dead_cost = 0, pending = 0;
 	uint32_t used = 0, queued;
 
 	for (uint32_t i = 0; i < l->count; i++) {
@@ -366,8 +397,10 @@ static void check_log(const struct store *s)
 		live += ref->live;
 		used += ref->blocks;
 		cost += ref->cost;
+		dead_cost += i < l->live_at ? ref->cost : 0;
 		CHECK(i >= l->live_at || ref->live == 0);
 	}
+	CHECK(dead_cost == l->dead_cost);
 	CHECK(used == l->used);
 	CHECK(l->used <= l->blocks);
 	LIST_FOR_EACH(it, &l->queue)
@@ -395,4 +428,5 @@ void store_check(const struct store *s)
 	check_log(s);
 	index_check(&s->index);
 	pages_check(&s->pages);
+	recs_check_all(s);
 }

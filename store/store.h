@@ -47,6 +47,7 @@ struct store_format {
 	uint64_t secret; /* random: seeds header CRCs, so that a client's image of a log is not one
 			  */
 	bool force;      /* overwrite an existing superblock */
+	uint32_t slice, slices_n; /* which part of the disk this store is; slices_n 0: all of it */
 };
 
 /* Write superblocks, empty log and checkpoint. Asynchronous on @d; @arena must hold
@@ -69,6 +70,10 @@ struct store_config {
 				    same on every member of a chain and for the life of its log */
 	struct id128 incarnation; /* of this start; written as (previous, new) before open completes
 				     (C7) */
+	uint64_t watch_ns;        /* how often to look whether another daemon opened the store (its
+				     lock may fail where two devices show one disk); 0: never */
+	uint32_t cache_slots;     /* record blocks kept in memory, 0: by the size of the disk */
+	uint64_t scrub_ns;        /* in which all pages are read and checked once; 0: never */
 };
 
 #define STORE_DOUBTFUL_MAX 64u
@@ -79,10 +84,19 @@ struct store_opened {               /* what open found */
 	 * more. */
 	struct id128 doubtful[STORE_DOUBTFUL_MAX];
 	uint64_t bytes_total, bytes_free;
+	uint32_t slice, slices_n;
 };
 
-/* Memory for a store on a disk of @disk_bytes. */
+/* Memory for a store on a disk of @disk_bytes; what is not used is never touched. */
 size_t store_memory(uint64_t disk_bytes, uint32_t chains_max);
+/* What it is for, in bytes; the whole is more by what is small. */
+struct store_memory_parts {
+	size_t pages;  /* who owns which page */
+	size_t index;  /* blocks in the log, and its batches */
+	size_t cache;  /* checksums of pages */
+	size_t chains; /* request tables, pending ops */
+};
+void store_memory_parts(uint64_t disk_bytes, uint32_t chains_max, struct store_memory_parts *ret);
 /* Reads superblock, checkpoint, log; may report progress through env log. done: 0, or -errno with a
  * text naming thing, cause, next step: -ENODEV not a store, -EBADMSG damage (rot), -EPROTONOSUPPORT
  * newer format, -ENOSPC disk smaller than formatted. Nothing is written before everything was
@@ -133,7 +147,9 @@ struct store_op {
 	void (*released)(struct store_op *op);      /* committed and durable: forget it */
 	/* The store's own from here: where it lies. */
 	uint64_t lsn, payload_offset;
-	bool durable, committed, logged;
+	uint32_t pages[OP_BLOCKS_MAX / PAGE_BLOCKS]; /* fresh ones, for what it covers as a whole */
+	uint8_t pages_n, writes;                     /* writes: to them, under way */
+	bool durable, committed, logged, headed;
 	uint32_t priv;
 };
 
@@ -160,7 +176,10 @@ struct store_fetch {
 	struct disk_io io;                            /* the store's from here */
 	struct list link;
 	struct store *store;
-	uint32_t ring;
+	uint64_t payload_offset;
+	uint32_t pages[OP_BLOCKS_MAX / PAGE_BLOCKS];
+	uint8_t pages_n;
+	uint32_t ring, at;
 	int res;
 };
 void store_fetch(struct store *s, struct store_fetch *f);
@@ -177,14 +196,44 @@ struct store_read {
 	struct buf *data; /* out: blocks * 4096 bytes; absent blocks are zero; reference is the
 			     caller's */
 	uint32_t crcs[OP_BLOCKS_MAX];                /* out: seeded, absent blocks included */
-	void (*done)(struct store_read *r, int res); /* 0, -EBADMSG, -EIO, -ENOBUFS */
-	void *priv[8];                               /* the store's */
+	void (*done)(struct store_read *r, int res); /* 0, -EBADMSG (no good copy), -EIO (FAILED),
+							-ENOBUFS */
+	void *priv[9];                               /* the store's */
+	const struct store_bad *vouch;               /* store_vouch()'s */
 	uint32_t ios;
 	int res;
 };
 void store_read(struct store *s, struct store_read *r);
 /* Bit i of @ret_present (128 bytes): block i of the extent is present in committed content. */
 void store_present(struct store *s, uint64_t volume, uint64_t extent, uint8_t ret_present[128]);
+
+/* ---- repair: a committed block whose bytes here are bad or cannot be read ---- */
+
+struct store_bad {
+	uint64_t volume, extent;
+	uint64_t seq; /* committed here when it was found */
+	uint32_t chain, block;
+	uint32_t crc; /* of the right content */
+	bool same;    /* crc is the unseeded one of a WRITE_SAME: no neighbour can vouch for it */
+};
+struct store_repair {
+	struct list link; /* the store's */
+	struct store_bad what;
+	const void *data; /* BLOCK_BYTES, the caller's until done; NULL: nobody has it */
+	/* 0: repaired, or overwritten meanwhile; -EBADMSG: no or not the right data; -ENOENT: was
+	 * not asked for; -EIO: FAILED or closing */
+	void (*done)(struct store_repair *r, int res);
+	int res; /* the store's */
+};
+/* @bad is called once for each found by a read, by scrubbing or on the way to its page; reads of it
+ * wait for the answer. Without @bad they end with -EBADMSG at once. */
+void store_on_bad(struct store *s, void (*bad)(void *arg, const struct store_bad *b), void *arg);
+void store_repair(struct store *s, struct store_repair *answer);
+/* On a neighbour: read what @bad asks for into @r (only r->done need be set). Done with 0 and the
+ * block only when the content committed here has that checksum, nothing uncommitted touches it, and
+ * this replica has committed as much as the one that asks; else -ESTALE, -EAGAIN (later), or what a
+ * read says. @bad must stay until then. */
+void store_vouch(struct store *s, struct store_read *r, const struct store_bad *bad);
 
 /* ---- request tables (X1): asked by the head before numbering ---- */
 
@@ -218,6 +267,10 @@ struct store_stats {
 	uint64_t log_bytes, log_used_bytes;
 	uint64_t written_bytes, read_bytes; /* device */
 	uint64_t batches, ops, destaged_blocks, checkpoints;
+	uint64_t direct_blocks;            /* written straight to pages */
+	uint64_t cache_hits, cache_misses; /* record blocks */
+	uint64_t bad_blocks, repaired_blocks;
+	uint64_t scrub_passes, scrub_pages; /* whole passes ever; pages of the present one */
 	bool failed;
 };
 void store_stats(const struct store *s, struct store_stats *ret);

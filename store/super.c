@@ -112,8 +112,54 @@ void super_write(struct store *s, struct super_wait *wait)
 		start(s);
 }
 
+/* ---- has another daemon opened this store? ---- */
+
+/* The lock holds for one device; the disk behind it may be seen through two. A start number above
+ * ours was written by a later start: whatever this one has not told anybody yet is not told any
+ * more. A copy that is being written just now fails its check: next time. */
+static void watched(struct disk_io *io, int res)
+{
+	struct watch *w = CONTAINER_OF(io, struct watch, io);
+	struct store *s = CONTAINER_OF(w, struct store, watch);
+	const char *why;
+
+	s->ios--;
+	if (res == 0 && super_check(w->block, s->disk->size_bytes, &why) == 0 && !s->failed &&
+	    (!id128_eq(&w->block->disk, &s->super.disk) || w->block->start > s->super.start))
+		store_fail(s, "superblock: another daemon has opened this store", -EBUSY);
+	if (!s->failed && !s->closing)
+		s->env->timer_arm(s->env, &w->timer, s->env->now_ns(s->env) + w->every_ns);
+	store_turn(s);
+}
+
+static void watch_fired(struct env_timer *t)
+{
+	struct watch *w = CONTAINER_OF(t, struct watch, timer);
+	struct store *s = CONTAINER_OF(w, struct store, watch);
+
+	if (s->failed || s->closing)
+		return;
+	w->io = (struct disk_io){.op = DISK_READ,
+				 .offset_bytes = super_offset_bytes(0),
+				 .len_bytes = BLOCK_BYTES,
+				 .data = w->block,
+				 .done = watched};
+	store_submit(s, &w->io);
+}
+
+void watch_start(struct store *s)
+{
+	struct watch *w = &s->watch;
+
+	if (w->every_ns == 0)
+		return;
+	w->timer.fn = watch_fired;
+	s->env->timer_arm(s->env, &w->timer, s->env->now_ns(s->env) + w->every_ns);
+}
+
 void super_init(struct store *s, struct arena *a)
 {
+	s->watch.block = arena_alloc(a, BLOCK_BYTES, BLOCK_BYTES);
 	s->sw.block = arena_alloc(a, BLOCK_BYTES, BLOCK_BYTES);
 	list_init(&s->sw.waiting);
 	list_init(&s->sw.running);

@@ -10,6 +10,22 @@
 
 #define SEAL 0x80u
 
+/* Page numbers lie inside the record, behind its CRCs, and there is one for each whole page. */
+static void walk_pages(const struct disk_log_hdr *h, const struct log_item *item)
+{
+	struct op_pages whole = op_pages_of(item->op);
+	const uint8_t *end = (const uint8_t *)item->rec + item->rec->bytes;
+
+	CHECK(item->rec->flags & LOG_F_PAGES);
+	CHECK(whole.n != 0 && whole.n <= OP_BLOCKS_MAX / PAGE_BLOCKS);
+	CHECK(whole.first + whole.n <= EXTENT_PAGES);
+	CHECK(item->pages >= item->crcs + item->op->crcs_n);
+	CHECK((const uint8_t *)(item->pages + whole.n) <= end);
+	CHECK(item->rec->payload_block + item->op->data_bytes / BLOCK_BYTES -
+		      whole.n * PAGE_BLOCKS <=
+	      h->data_blocks);
+}
+
 static void walk(const struct disk_log_hdr *h)
 {
 	static uint8_t payload[LOG_DATA_BLOCKS_MAX * BLOCK_BYTES];
@@ -22,6 +38,8 @@ static void walk(const struct disk_log_hdr *h)
 	log_cursor_init(&cursor, h);
 	while ((res = log_cursor_next(&cursor, &item, &why)) == 1) {
 		log_item_payload_ok(&item, payload);
+		if (item.pages)
+			walk_pages(h, &item);
 		items++;
 	}
 	CHECK(res == 0 ? items == h->recs_n : why != NULL);

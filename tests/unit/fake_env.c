@@ -248,6 +248,9 @@ static int transfer(struct fake_disk *d, const struct disk_io *io)
 	case DISK_READ:
 		if (++d->reads == d->fail_read)
 			return -EIO;
+		if (d->bad_block && io->offset_bytes < d->bad_block + BLOCK_BYTES &&
+		    d->bad_block < io->offset_bytes + io->len_bytes)
+			return -EIO;
 		memcpy(io->data, d->seen + io->offset_bytes, io->len_bytes);
 		return 0;
 	case DISK_WRITE:
@@ -261,6 +264,18 @@ static int transfer(struct fake_disk *d, const struct disk_io *io)
 	return 0;
 }
 
+/* @it, or what comes next in the queue and is not held up. */
+static struct list *unheld(struct fake_disk *d, struct list *it)
+{
+	for (uint32_t n = 0; d->hold_from && n <= d->queue_n; n++, it = it->next) {
+		const struct disk_io *io = CONTAINER_OF(it, struct disk_io, link);
+
+		if (it != &d->queue && (io->op != DISK_WRITE || io->offset_bytes < d->hold_from))
+			return it;
+	}
+	return d->hold_from ? NULL : it;
+}
+
 static bool complete_one(struct fake_disk *d)
 {
 	struct list *it = list_first(&d->queue);
@@ -272,6 +287,9 @@ static bool complete_one(struct fake_disk *d)
 	if (d->fe->shuffle)
 		for (uint64_t n = fake_random(d->fe, MIN(d->queue_n, 8u)); n > 0; n--)
 			it = it->next;
+	it = unheld(d, it);
+	if (!it)
+		return false;
 	io = CONTAINER_OF(it, struct disk_io, link);
 	list_del(it);
 	d->queue_n--;

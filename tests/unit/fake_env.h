@@ -41,7 +41,9 @@ struct fake_disk {
 	/* Failure injection: the write (or flush) with this number, from 1, ends with -EIO. 0:
 	 * none. */
 	uint64_t fail_write, fail_flush, fail_read, reads;
-	bool stalled; /* completes nothing */
+	bool stalled;       /* completes nothing */
+	uint64_t hold_from; /* writes at or beyond this offset stay under way; 0: none */
+	uint64_t bad_block; /* reads that touch the block at this offset end with -EIO; 0: none */
 };
 
 void fake_env_init(struct fake_env *fe, uint64_t seed);

@@ -98,12 +98,23 @@ static void space(void *arg)
 	((struct rig *)arg)->space_called = true;
 }
 
+static void bad_found(void *arg, const struct store_bad *bad)
+{
+	struct rig *r = arg;
+
+	r->bad = *bad;
+	r->asked++;
+}
+
 int rig_open(struct rig *r)
 {
 	struct store_config cfg = {.env = &r->fe.env,
 				   .disk = &r->disk.disk,
 				   .bufs = &r->bufs,
-				   .chains_max = RIG_CHAINS};
+				   .chains_max = RIG_CHAINS,
+				   .scrub_ns = r->scrub_ns,
+				   .watch_ns = r->watch_ns,
+				   .cache_slots = r->cache_slots};
 	size_t bytes = store_memory(r->disk_bytes, RIG_CHAINS);
 	struct store_chain_info info;
 	struct arena a;
@@ -128,6 +139,8 @@ int rig_open(struct rig *r)
 			r->last[info.chain] = info.last;
 	}
 	store_on_space(r->s, space, r);
+	if (r->ask)
+		store_on_bad(r->s, bad_found, r);
 	return 0;
 }
 

@@ -40,6 +40,12 @@ struct rig {
 	struct buf_pool bufs;
 	void *bufs_memory, *memory;
 	uint64_t disk_bytes, log_bytes;
+	/* For the next rig_open(). */
+	uint64_t scrub_ns, watch_ns;
+	uint32_t cache_slots;
+	bool ask; /* somebody is asked for bad blocks: .bad is what was asked for last */
+	struct store_bad bad;
+	unsigned asked;
 	struct store *s;
 	struct id128 incarnation;
 	int open_res;

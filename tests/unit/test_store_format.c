@@ -5,19 +5,7 @@
  *	test_store_format docs/DISK.md tests/golden/disk --write  make the golden files
  *
  * A difference is a change of the format: it needs a new STORE_VERSION and new files. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "lib/crc.h"
-#include "store/format.h"
-
-#define SECRET 0x1122334455667788ull
+#include "tests/unit/format_samples.h"
 
 static const char *doc_path, *folder;
 static bool writing;
@@ -44,6 +32,8 @@ static const struct row rows[] = {
 	F(disk_super, ckpt_slot), F(disk_super, ckpt_generation), F(disk_super, ckpt_blocks),
 	F(disk_super, replay_block), F(disk_super, prev_lsn), F(disk_super, prev_start),
 	F(disk_super, prev_crc), F(disk_super, registered), F(disk_super, doubtful),
+	F(disk_super, recs_offset_bytes), F(disk_super, recs_n), F(disk_super, slice),
+	F(disk_super, slices_n), F(disk_super, scrub_page), F(disk_super, scrub_passes),
 	F(disk_super, zero),
 	S(disk_log_hdr), F(disk_log_hdr, magic), F(disk_log_hdr, crc), F(disk_log_hdr, prev_crc),
 	F(disk_log_hdr, disk), F(disk_log_hdr, lsn), F(disk_log_hdr, offset_bytes),
@@ -61,10 +51,8 @@ static const struct row rows[] = {
 	S(disk_ckpt_hdr), F(disk_ckpt_hdr, magic), F(disk_ckpt_hdr, crc), F(disk_ckpt_hdr, kind),
 	F(disk_ckpt_hdr, generation), F(disk_ckpt_hdr, index), F(disk_ckpt_hdr, n),
 	F(disk_ckpt_hdr, reserved),
-	S(disk_ckpt_page), F(disk_ckpt_page, volume), F(disk_ckpt_page, extent),
-	F(disk_ckpt_page, seq), F(disk_ckpt_page, chain), F(disk_ckpt_page, page),
-	F(disk_ckpt_page, present), F(disk_ckpt_page, slot), F(disk_ckpt_page, reserved),
-	F(disk_ckpt_page, crcs),
+	S(disk_ckpt_recs), F(disk_ckpt_recs, index), F(disk_ckpt_recs, crc),
+	F(disk_ckpt_recs, used),
 	S(disk_ckpt_chain), F(disk_ckpt_chain, chain), F(disk_ckpt_chain, clients_n),
 	F(disk_ckpt_chain, epoch), F(disk_ckpt_chain, history), F(disk_ckpt_chain, known),
 	F(disk_ckpt_chain, base),
@@ -72,6 +60,11 @@ static const struct row rows[] = {
 	F(req_client, generation), F(req_client, session_seq), F(req_client, low),
 	F(req_client, have), F(req_client, seq), F(req_client, result),
 	F(req_client, offset_bytes),
+	S(disk_recs), F(disk_recs, magic), F(disk_recs, crc), F(disk_recs, index),
+	F(disk_recs, generation), F(disk_recs, reserved), F(disk_recs, rec),
+	S(disk_page_rec), F(disk_page_rec, volume), F(disk_page_rec, extent),
+	F(disk_page_rec, seq), F(disk_page_rec, chain), F(disk_page_rec, present),
+	F(disk_page_rec, slot), F(disk_page_rec, reserved), F(disk_page_rec, crcs),
 };
 /* clang-format on */
 
@@ -115,9 +108,6 @@ static void test_document_has_every_struct_field_by_field(void **state)
 
 /* ---- golden bytes ---- */
 
-static uint8_t block[BLOCK_BYTES] __attribute__((aligned(BLOCK_BYTES)));
-static const struct id128 disk_id = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
-
 static void golden(const char *name)
 {
 	static uint8_t was[BLOCK_BYTES];
@@ -145,104 +135,15 @@ static void golden(const char *name)
 static void test_superblock_has_the_bytes_it_always_had(void **state)
 {
 	struct disk_super *sb = (void *)block;
-	struct store_layout l;
 	const char *why;
 
 	(void)state;
-	assert_int_equal(format_layout(1ull << 30, 64u << 20, 32, &l, &why), 0);
-	*sb = (struct disk_super){.magic = SUPER_MAGIC,
-				  .version = STORE_VERSION,
-				  .disk = disk_id,
-				  .cluster = {{0xc1}},
-				  .incarnation = {{0x11}},
-				  .previous = {{0x10}},
-				  .generation = 77,
-				  .secret = SECRET,
-				  .start = 5,
-				  .disk_bytes = 1ull << 30,
-				  .log_offset_bytes = l.log_offset_bytes,
-				  .log_bytes = l.log_bytes,
-				  .ckpt_offset_bytes = l.ckpt_offset_bytes,
-				  .ckpt_bytes = l.ckpt_bytes,
-				  .pages_offset_bytes = l.pages_offset_bytes,
-				  .pages_n = l.pages_n,
-				  .chains_max = l.chains_max,
-				  .ckpt_slot = 1,
-				  .ckpt_generation = 9,
-				  .ckpt_blocks = 33,
-				  .replay_block = 1234,
-				  .prev_lsn = 999,
-				  .prev_start = 4,
-				  .prev_crc = 0xabcdef01,
-				  .registered = 1,
-				  .doubtful = {{{0x0f}}}};
+	*sb = super();
 	super_seal(sb);
 	assert_int_equal(super_check(sb, 1ull << 30, &why), 0);
 	golden("super");
 	sb->start++;
 	assert_int_equal(super_check(sb, 1ull << 30, &why), -EBADMSG);
-}
-
-static void *add(struct disk_log_hdr *h, enum log_rec_kind kind, uint32_t body_bytes)
-{
-	struct disk_log_rec *rec = (void *)(block + sizeof(*h) + h->recs_bytes);
-
-	*rec = (struct disk_log_rec){.kind = (uint16_t)kind,
-				     .bytes = (uint32_t)sizeof(*rec) + body_bytes};
-	h->recs_bytes += rec->bytes;
-	h->recs_n++;
-	return rec + 1;
-}
-
-static struct log_place place(void)
-{
-	return (struct log_place){.disk = disk_id,
-				  .secret = SECRET,
-				  .region_offset_bytes = SUPER_REGION_BYTES,
-				  .region_blocks = 16384,
-				  .block = 1234};
-}
-
-static struct disk_log_hdr *header(void)
-{
-	struct disk_log_hdr *h = (void *)block;
-
-	memset(block, 0, sizeof(block));
-	*h = (struct disk_log_hdr){.magic = LOG_MAGIC,
-				   .prev_crc = 0xabcdef01,
-				   .disk = disk_id,
-				   .lsn = 1008,
-				   .offset_bytes = SUPER_REGION_BYTES + 1234 * BLOCK_BYTES,
-				   .stable = 1005,
-				   .start = 5,
-				   .hdr_blocks = 1};
-	return h;
-}
-
-static void check_header(struct disk_log_hdr *h, uint32_t records)
-{
-	struct log_place at = place();
-	struct log_cursor c;
-	struct log_item it;
-	const char *why;
-	uint32_t need;
-
-	log_hdr_seal(h, SECRET);
-	assert_int_equal(log_hdr_check(h, 1, &at, &need), 0);
-	assert_true(log_hdr_follows(h, 999, 4, 0xabcdef01));
-	assert_false(log_hdr_follows(h, 998, 4, 0xabcdef01));
-	assert_false(log_hdr_follows(h, 999, 5, 0xabcdef01));
-	assert_true(log_hdr_follows(h, 1007, 5, 0xabcdef01));
-	assert_false(log_hdr_follows(h, 1007, 5, 0xabcdef02));
-	log_cursor_init(&c, h);
-	for (uint32_t i = 0; i < records; i++)
-		assert_int_equal(log_cursor_next(&c, &it, &why), 1);
-	assert_int_equal(log_cursor_next(&c, &it, &why), 0);
-	at.block++;
-	assert_int_equal(log_hdr_check(h, 1, &at, &need), -EBADMSG);
-	at = place();
-	at.secret++;
-	assert_int_equal(log_hdr_check(h, 1, &at, &need), -EBADMSG);
 }
 
 static void test_log_headers_have_the_bytes_they_always_had(void **state)
@@ -275,23 +176,14 @@ static void test_log_headers_have_the_bytes_they_always_had(void **state)
 			      .known = 41,
 			      .crcs_n = 3};
 	memcpy(op + 1, (uint32_t[]){0x01020304, 0x05060708, 0x090a0b0c}, 12);
-	h->data_blocks = 3;
-	check_header(h, 4);
+	add_paged_op(h, 3);
+	h->data_blocks = 3 + 8;
+	check_header(h, 5);
 	golden("log_batch");
 	h = header();
 	h->skip_blocks = 16384 - 1234;
 	check_header(h, 0);
 	golden("log_filler");
-}
-
-static struct disk_ckpt_hdr *ckpt(enum ckpt_kind kind, uint64_t index)
-{
-	struct disk_ckpt_hdr *h = (void *)block;
-
-	memset(block, 0, sizeof(block));
-	*h = (struct disk_ckpt_hdr){
-		.magic = CKPT_MAGIC, .kind = kind, .generation = 9, .index = index, .n = 1};
-	return h;
 }
 
 static void check_ckpt(struct disk_ckpt_hdr *h, const char *name)
@@ -308,22 +200,15 @@ static void check_ckpt(struct disk_ckpt_hdr *h, const char *name)
 
 static void test_checkpoint_blocks_have_the_bytes_they_always_had(void **state)
 {
-	struct disk_ckpt_hdr *h = ckpt(CKPT_PAGES, 0);
+	struct disk_ckpt_hdr *h = ckpt(CKPT_RECS, 0);
+	struct disk_ckpt_recs *recs = (void *)(h + 1);
 	struct req_client *client;
 
 	(void)state;
 	h->n = 2;
-	((struct disk_ckpt_page *)(h + 1))[0] = (struct disk_ckpt_page){.volume = 5,
-									.extent = 7,
-									.seq = 42,
-									.chain = 3,
-									.page = 11,
-									.present = 0x8001,
-									.slot = 63,
-									.crcs = {1, [15] = 2}};
-	((struct disk_ckpt_page *)(h + 1))[1] = (struct disk_ckpt_page){
-		.volume = 6, .chain = 4, .page = 999, .present = 1, .crcs = {3}};
-	check_ckpt(h, "ckpt_pages");
+	recs[0] = (struct disk_ckpt_recs){.index = 0, .crc = 0x01020304, .used = 1ull << 41 | 5};
+	recs[1] = (struct disk_ckpt_recs){.index = 23, .crc = 0x05060708, .used = RECS_HOME_B | 1};
+	check_ckpt(h, "ckpt_recs");
 	h = ckpt(CKPT_CHAIN, 1);
 	*(struct disk_ckpt_chain *)(h + 1) = (struct disk_ckpt_chain){
 		.chain = 3, .clients_n = 1, .epoch = 6, .history = 2, .known = 42, .base = 40};
@@ -343,6 +228,19 @@ static void test_checkpoint_blocks_have_the_bytes_they_always_had(void **state)
 	check_ckpt(h, "ckpt_client");
 }
 
+static void test_record_blocks_have_the_bytes_they_always_had(void **state)
+{
+	struct disk_recs *r = record_block();
+	struct disk_ckpt_recs want = {.index = 23, .used = RECS_HOME_B | 1ull << 41 | 1};
+	const char *why;
+
+	(void)state;
+	recs_seal(r, SECRET);
+	want.crc = r->crc;
+	assert_int_equal(recs_check(r, SECRET, &want, &why), 0);
+	golden("recs");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,6 +248,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_superblock_has_the_bytes_it_always_had),
 		cmocka_unit_test(test_log_headers_have_the_bytes_they_always_had),
 		cmocka_unit_test(test_checkpoint_blocks_have_the_bytes_they_always_had),
+		cmocka_unit_test(test_record_blocks_have_the_bytes_they_always_had),
 	};
 
 	if (argc < 3) {
