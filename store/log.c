@@ -174,6 +174,9 @@ bool log_watermark_due(const struct chain *c)
 /* L5 */
 uint64_t log_stable(const struct log *l)
 {
+#ifdef CRASH_PLANT_STABLE_BEFORE_PAGES
+	return l->durable;
+#endif
 	LIST_FOR_EACH(it, &l->headed)
 	{
 		const struct store_op *op = CONTAINER_OF(it, struct store_op, link);
@@ -217,8 +220,12 @@ void log_advance(struct store *s, struct chain *c)
 	while (c->durable < c->appended) {
 		struct store_op *op = c->pend[(c->durable + 1) % PENDING_SLOTS];
 
-		if (!op->headed || op->writes)
+		if (!op->headed)
 			return;
+#ifndef CRASH_PLANT_ACK_BEFORE_PAGES
+		if (op->writes)
+			return;
+#endif
 		c->durable++;
 		CHECK(op->rec.seq == c->durable);
 		op->durable = op->logged = true;

@@ -368,6 +368,9 @@ static void give_up(struct pages *g, struct page *p)
 		put_back(g, id);
 		return;
 	}
+#ifdef CRASH_PLANT_PAGES_AT_ONCE
+	p->in_ckpt = 0;
+#endif
 	if (p->in_ckpt || p->pins || g->replaying) {
 		limbo(g, p);
 		return;

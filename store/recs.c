@@ -311,7 +311,9 @@ static void compose(struct store *s, uint32_t slot, struct disk_recs *to)
 	}
 	recs_seal(to, s->super.secret);
 	if (!bit(r->moved, block)) {
+#ifndef CRASH_PLANT_RECS_IN_PLACE
 		home ^= RECS_HOME_B;
+#endif
 		r->moved[block / 64] |= 1ull << block % 64;
 	}
 	r->used[block] = used | home;

@@ -97,7 +97,17 @@ static void step(struct store *s)
 		write_pair(s, 2);
 		break;
 	case STEP_FLUSH_FIRST:
+#ifdef CRASH_PLANT_SUPER_NO_FIRST_FLUSH
+		step(s);
+		break;
+#endif
+		flush(s);
+		break;
 	case STEP_FLUSH_SECOND:
+#ifdef CRASH_PLANT_SUPER_NO_LAST_FLUSH
+		step(s);
+		break;
+#endif
 		flush(s);
 		break;
 	default:
