@@ -312,6 +312,7 @@ static int number(struct replica *r, const struct frame *req, const struct head_
 	if (op->crcs_n > 0)
 		memcpy(s->crcs, op->crcs, op->crcs_n * 4);
 	s->op.data = op->data;
+	s->op.numbered = false;
 	s->pages = pages;
 	CHECK(r->appended == r->repl.recv);
 	rc = store_append(r->n->store, &s->op);

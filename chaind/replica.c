@@ -119,6 +119,7 @@ void replica_persist(struct replica *r)
 
 		CHECK(s != NULL);
 		s->op.data = s->data;
+		s->op.numbered = true;
 		rc = store_append(n->store, &s->op);
 		if (rc == -EAGAIN) {
 			if (list_empty(&r->persist_link))
@@ -460,16 +461,13 @@ void replica_from_succ(struct node *n, struct env_conn *c, struct frame *f)
 uint64_t replica_credit(const struct replica *r)
 {
 	struct node *n = r->n;
-	struct store_stats st;
-	uint64_t pages, own;
+	uint64_t own;
 
 	if (n->stopping || n->failed || !n->store_open || !r->repl.in)
 		return REPL_CREDIT_NONE;
 	if (!r->repl.is_tail && (!r->repl.synced || r->repl.credit_in == REPL_CREDIT_NONE))
 		return REPL_CREDIT_NONE;
-	store_stats(n->store, &st);
-	pages = st.bytes_free / PAGE_BYTES;
-	own = 1 + MAX(pages / n->replicas_n, MIN(pages / 4, 2 * (PAGE_BLOCKS + 1)));
+	own = 1 + (uint64_t)store_credit(n->store, r->chain);
 	return r->repl.is_tail ? own : MIN(own, r->repl.credit_in);
 }
 

@@ -27,7 +27,8 @@ bool direct_wanted(const struct store *s, const struct op_rec *rec)
 		key.slot = whole.first + i;
 		spare += pages_find(g, &key) != NULL;
 	}
-	return spare <= g->spare_max - MIN(g->spare_used, g->spare_max);
+	return whole.n - spare <= pages_room(g) &&
+	       spare <= g->spare_max - MIN(g->spare_used, g->spare_max);
 }
 
 static void pages_written(struct disk_io *io, int res)

@@ -127,6 +127,7 @@ struct chain {
 	uint32_t pend_n, pend_crcs;
 	uint32_t pend_blocks;   /* payload of those in the log */
 	uint32_t pend_cost;     /* index entries they may become */
+	uint32_t reserved;      /* pages set aside for it (store_credit) */
 	struct index_fifo fifo; /* blocks whose content is in the log */
 	struct index_fifo
 		fresh; /* blocks that lie in their page, whose records do not say so yet */
@@ -276,6 +277,7 @@ struct store {
 	struct index index;
 	uint64_t cost; /* sum of log_ref.cost and of the queue: replay must fit the index */
 	struct pages pages;
+	uint32_t reserved_n; /* sum of chain.reserved */
 	struct recs recs;
 	uint32_t fresh_n; /* index entries on the chains' fresh lists */
 	struct recs_wait land_wait;

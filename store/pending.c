@@ -146,11 +146,43 @@ static bool op_is_zero(const struct store_op *op)
 	return op->priv & OP_PRIV_ZERO;
 }
 
+/* New pages that @op may take. */
+static uint32_t room_for(const struct store *s, const struct chain *c, const struct store_op *op)
+{
+	uint32_t others = s->reserved_n - c->reserved, room = pages_room(&s->pages);
+
+	if (op->numbered && !s->recovery)
+		return s->pages.free_n;
+	return room > others ? room - others : 0;
+}
+
+/* A chain's share is a window of large writes, or of a small or nearly full store what is there for
+ * each. One that has more than that keeps it. */
+#define SHARE_MAX (2u * WINDOW_BYTES_MAX / PAGE_BYTES)
+#define SHARE_MIN (OP_BLOCKS_MAX / PAGE_BLOCKS + 1)
+
+uint32_t store_credit(struct store *s, uint32_t chain)
+{
+	struct chain *c = chain_find(s, chain);
+	uint32_t room = pages_room(&s->pages), share, more;
+
+	CHECK(c != NULL);
+	if (s->failed || !s->opened)
+		return 0;
+	share = MIN(MAX(s->pages.n / (32 * s->chains_n), SHARE_MIN), SHARE_MAX);
+	more = share > c->reserved ? share - c->reserved : 0;
+	more = MIN(more, room > s->reserved_n ? room - s->reserved_n : 0);
+	c->reserved += more;
+	s->reserved_n += more;
+	return c->reserved;
+}
+
 bool pending_take_pages(struct store *s, struct store_op *op)
 {
 	const struct op_rec *rec = &op->rec;
 	struct page_key key = {rec->volume, rec->extent, 0};
-	uint32_t chain_slot = chain_find(s, rec->chain)->slot;
+	struct chain *c = chain_find(s, rec->chain);
+	uint32_t chain_slot = c->slot, own;
 	struct op_pages whole = op_pages_of(rec);
 	struct slots sl;
 	uint32_t missing = 0;
@@ -160,8 +192,11 @@ bool pending_take_pages(struct store *s, struct store_op *op)
 	sl = slots_of(rec);
 	for (key.slot = sl.first; key.slot <= sl.last; key.slot++)
 		missing += pages_find(&s->pages, &key) == NULL;
-	if (missing > pages_room(&s->pages) || !pages_can_name(&s->pages, rec->volume))
+	if (missing > room_for(s, c, op) || !pages_can_name(&s->pages, rec->volume))
 		return false;
+	own = MIN(missing, c->reserved);
+	c->reserved -= own;
+	s->reserved_n -= own;
 	for (key.slot = sl.first; key.slot <= sl.last; key.slot++) {
 		struct page *p = pages_find(&s->pages, &key);
 

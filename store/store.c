@@ -421,10 +421,15 @@ static void check_log(const struct store *s)
 
 void store_check(const struct store *s)
 {
+	uint32_t reserved = 0;
+
 	if (!s->opened || s->failed)
 		return;
-	for (uint32_t i = 0; i < s->chains_n; i++)
+	for (uint32_t i = 0; i < s->chains_n; i++) {
 		check_chain(s, &s->chains[i]);
+		reserved += s->chains[i].reserved;
+	}
+	CHECK(reserved == s->reserved_n);
 	check_log(s);
 	index_check(&s->index);
 	pages_check(&s->pages);

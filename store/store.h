@@ -143,6 +143,8 @@ struct store_op {
 	struct op_rec rec; /* filled by the caller */
 	uint32_t *crcs;    /* rec.crcs_n of them, the caller's memory until .released */
 	struct buf *data;  /* payload or NULL; the store takes its own reference */
+	bool numbered;     /* the caller's: a head elsewhere has accepted it (W8), so it may take
+			      the last pages there are */
 	void (*done)(struct store_op *op, int res); /* durable (S1), or failed */
 	void (*released)(struct store_op *op);      /* committed and durable: forget it */
 	/* The store's own from here: where it lies. */
@@ -160,6 +162,10 @@ MUST_CHECK int store_append(struct store *s, struct store_op *op);
 /* Everything of @chain up to @seq is committed; <= appended. Moves pending ops into the index (in
  * seq order). The token rule makes committed imply durable: CHECKed. */
 void store_commit(struct store *s, uint32_t chain, uint64_t seq);
+/* Pages set aside for @chain's ops that need new ones, after raising them to the chain's share of
+ * what is left (W8): what a replica may promise its head. They are the chain's until its own ops
+ * take them, so promises of all chains together are never more than there is. */
+uint32_t store_credit(struct store *s, uint32_t chain);
 /* Called whenever log or page space came back after a refusal. */
 void store_on_space(struct store *s, void (*space)(void *arg), void *arg);
 /* Re-read an op from pending memory or the device log, for a rewind: seq in (committed, last];

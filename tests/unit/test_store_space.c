@@ -222,6 +222,50 @@ static void test_store_megabyte_ops_fit_a_log_of_eight(void **state)
 	rig_free(r);
 }
 
+/* W8: what was promised to one chain is not taken by another, nor by overwrites, and is used up by
+ * the chain's own ops alone. */
+static void test_store_credit_is_kept_whatever_other_chains_do(void **state)
+{
+	struct rig *r = rig_new_sized(17, 48u << 20, SMALL_LOG);
+	uint32_t promised[RIG_CHAINS + 1], sum = 0, block = 0;
+	struct store_stats st;
+	struct rig_op *op;
+	uint64_t extent = 0;
+	int res;
+
+	(void)state;
+	rig_open(r);
+	for (uint32_t c = 1; c <= RIG_CHAINS; c++)
+		rig_chain(r, c);
+	for (uint32_t c = 2; c <= RIG_CHAINS; c++) {
+		promised[c] = store_credit(r->s, c);
+		assert_true(promised[c] > OP_BLOCKS_MAX / PAGE_BLOCKS);
+		assert_int_equal(store_credit(r->s, c), promised[c]);
+		sum += promised[c];
+	}
+	/* Chain 1 takes all it can, small and large, and overwrites. */
+	while ((res = write_through(r, 1, extent, block, extent % 2 ? 16 : 1, &op)) == 0) {
+		assert_int_equal(write_through(r, 1, 0, 0, 16, &op), 0);
+		block += 16;
+		extent += block == EXTENT_BLOCKS;
+		block %= EXTENT_BLOCKS;
+	}
+	assert_int_equal(res, -ENOSPC);
+	store_stats(r->s, &st);
+	assert_int_equal(st.bytes_free / PAGE_BYTES, sum);
+	store_check(r->s);
+	/* The others have what they were promised, to the last page. */
+	for (uint32_t c = 2; c <= RIG_CHAINS; c++) {
+		assert_int_equal(store_credit(r->s, c), promised[c]);
+		for (uint32_t i = 0; i < promised[c]; i++)
+			assert_int_equal(write_through(r, c, i / 64, i % 64 * 16, 1, &op), 0);
+		assert_int_equal(store_credit(r->s, c), 0);
+		assert_int_equal(write_through(r, c, 9, 0, 1, &op), -ENOSPC);
+	}
+	store_check(r->s);
+	rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -230,6 +274,7 @@ int main(void)
 		RIG_TEST(test_store_stuck_chain_does_not_jam_the_log),
 		RIG_TEST(test_store_stuck_chain_may_wake_up_while_it_is_copied),
 		RIG_TEST(test_store_write_same_of_whole_extents_fits_any_index),
+		RIG_TEST(test_store_credit_is_kept_whatever_other_chains_do),
 		RIG_TEST(test_store_megabyte_ops_fit_a_log_of_eight),
 	};
 
