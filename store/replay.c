@@ -232,20 +232,21 @@ static int replay_op(struct recovery *r, const struct log_item *it, const struct
 	return add_op(r, c, it, h, ring);
 }
 
-/* Undo (02 C7): what came after is gone, unless it is known to be committed. */
+/* Undo (02 C7): what came after is gone, unless it is known to be committed. What the checkpoint
+ * holds was numbered after that, if the numbers are the same. */
 static int replay_truncate(struct recovery *r, const struct disk_log_truncate *t)
 {
 	struct store *s = r->s;
 	struct chain *c = chain_find(s, t->chain);
+	uint64_t to = c ? MAX(t->to, c->base) : 0;
 
-	if (c)
-		c->skipped = MIN(c->skipped, t->to);
-	if (!c || t->to >= c->appended)
+	if (!c)
 		return 0;
-	if (t->to < c->committed)
+	c->skipped = MIN(c->skipped, to);
+	if (to < c->committed)
 		return recovery_fail(r, -EBADMSG, "device log: chain %u undoes committed ops",
 				     c->id);
-	while (c->appended > t->to)
+	while (c->appended > to)
 		pending_undo(s, c);
 	return 0;
 }
