@@ -11,16 +11,18 @@
  *   S1  store_op.done(0) means the op and everything appended before it on that chain is on stable
  *       media; ops of a chain complete in seq order (device log: LSN order)
  *   S2  reads return committed content only: ops <= the last store_commit(). Uncommitted ops sit in
- *       a per-chain pending list and touch neither index nor pages (PROTOCOL 2, W6)
+ *       a per-chain pending list and touch neither index nor pages in use (PROTOCOL 2, W6); what
+ *       covers whole pages fills fresh ones meanwhile
  *   S3  only committed ops are destaged or trimmed; a block leaves the index only when its page
  *       copy is written, the log is trimmed only to a durable checkpoint (03-storage)
- *   S4  every block returned passed its seeded CRC; one that does not is -EBADMSG, never data
- *   S5  request tables (X1) are part of the committed-and-pending state and survive recovery
- *       exactly
- *   S6  after any write or flush error the store is FAILED: every later call fails with -EIO,
- *       nothing is retried
- *   S7  bytes used <= bytes of the arena given at open; the log, pages and extent table never
- *       exceed their regions: store_append() refuses with -ENOSPC before anything changed
+ *   S4  every block returned passed its seeded CRC; one that does not is repaired with a
+ *neighbour's copy that passes, or -EBADMSG; never data S5  request tables (X1) are part of the
+ *committed-and-pending state and survive recovery exactly S6  after any write or flush error the
+ *store is FAILED: every later call fails with -EIO, nothing is retried S7  bytes used <= bytes of
+ *the arena given at open; the log, pages and extent table never exceed their regions:
+ *store_append() refuses with -ENOSPC before anything changed S8  promises of store_credit() are
+ *never more, all together, than the pages there are S9  a store that another daemon has opened
+ *since is FAILED as soon as that is seen
  *
  * Ownership: store_op and store_read are embedded by the caller and belong to the store from the
  * call until done (append: also afterwards, until the op is committed AND durable: .released is
@@ -280,7 +282,7 @@ struct store_stats {
 	bool failed;
 };
 void store_stats(const struct store *s, struct store_stats *ret);
-/* CHECK S1-S7, the ledger of pages (used + free == total) included. Slow: for tests and sim. */
+/* CHECK S1-S8, the ledger of pages (used + free == total) included. Slow: for tests and sim. */
 void store_check(const struct store *s);
 
 #endif
