@@ -200,6 +200,7 @@ static void batch_submit(struct store *s, struct batch *b, struct disk_log_hdr *
 	b->io.dsync = false;
 #endif
 	log_push(s, &ref);
+	l->built_ns = s->env->now_ns(s->env);
 	l->inflight++;
 	s->stats.batches++;
 	store_submit(s, &b->io);

@@ -102,6 +102,7 @@ struct log {
 	struct batch batch[LOG_INFLIGHT_MAX];
 	uint32_t inflight;
 	bool want_header;
+	uint64_t built_ns; /* when the last batch was built */
 	struct env_timer idle;
 };
 
