@@ -7,7 +7,7 @@
  *	                        |         -> reader.c (R1-R3)  peers.c (links)|
  *	                        +---------------------------------------------+
  *
- * Everything below main.c is driven by env callbacks and runs unchanged in the simulator.
+ * Everything below cmd_run.c is driven by env callbacks and runs unchanged in the simulator.
  *
  *   N1  a frame acts only if its cluster, chain, epoch and incarnations are ours (PROTOCOL 2)
  *   N2  what a client was told to be done is committed: on stable media of every member

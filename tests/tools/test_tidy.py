@@ -14,6 +14,8 @@ HEAD = f"/* {SPDX} */\n"
 OFFENCES = [
     ("store/a.c", HEAD + '#include "chaind/node.h"\n', "store/ must not include chaind/node"),
     ("chaind/a.c", HEAD + '#include "io/tcp.h"\n', "chaind/ must not include io/tcp"),
+    ("chaind/command.c", HEAD + '#include "io/tcp.h"\n', "chaind/ must not include io/tcp"),
+    ("store/cmd_a.c", HEAD + '#include "io/tcp.h"\n', "store/ must not include io/tcp"),
     ("client/a.c", HEAD + "#include <unistd.h>\n", "touch the operating system"),
     ("lib/a.c", HEAD + "int f(void)\n{\n\treturn atoi(x);\n}\n", "atoi() is banned"),
     ("lib/b.c", HEAD + "int f(void)\n{\n" + "\tx++;\n" * 80 + "}\n", "function of 81 lines"),
@@ -28,6 +30,7 @@ OFFENCES = [
 ]
 INNOCENT = {
     "chaind/main.c": HEAD + '#include "io/tcp.h"\n#include <unistd.h>\n',
+    "chaind/cmd_a.c": HEAD + '#include "io/tcp.h"\n#include <unistd.h>\n',
     "tests/unit/t.c": HEAD + '#include "store/a.h"\n#include "io/tcp.h"\n',
     "lib/k.c": HEAD + "/* never call atoi(x) or time(NULL) */\nint runtime(void);\n",
 }
