@@ -19,7 +19,7 @@ struct options { /* NULL, 0 or false: not given */
 	const char *store;
 	const char *name, *cfg, *listen, *advertise, *insecure_lab;
 	uint64_t size_bytes, log_bytes, memory_bytes;
-	bool force, trust_write_through;
+	bool force, json, trust_write_through;
 };
 
 int cmd_format(const struct options *o);

@@ -1,24 +1,115 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* `chaind format`: makes a store. */
+/* `chaind format`: writes a file through once, which takes as long as the disk does, then makes the
+ * store, which takes no time. A signal in between stops the first and waits for the second. */
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "chaind/cmd.h"
 #include "io/disk.h"
+#include "io/disk_make.h"
 #include "io/reactor.h"
 #include "lib/arena.h"
 #include "lib/size.h"
 #include "store/store.h"
+
+#define NS_PER_S 1000000000ull
+#define SHOW_TERMINAL_NS (NS_PER_S / 5)
+#define SHOW_LOG_NS (5 * NS_PER_S)
 
 struct format {
 	const struct options *opt;
 	struct reactor *reactor;
 	struct env_disk *disk;
 	struct arena arena;
+	struct id128 id;
+	uint64_t start_ns, shown_ns;
+	uint64_t written_bytes; /* to fill the file */
+	bool terminal, shown;
 	int status;
 };
+
+static volatile sig_atomic_t stop_signal;
+
+static void on_signal(int signo)
+{
+	stop_signal = signo;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	CHECK(clock_gettime(CLOCK_MONOTONIC, &ts) == 0);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* ---- the file ---- */
+
+static void time_text(uint64_t seconds, char out[32])
+{
+	if (seconds < 120)
+		snprintf(out, 32, "%llu s", (unsigned long long)seconds);
+	else if (seconds < 7200)
+		snprintf(out, 32, "%llu min", (unsigned long long)(seconds / 60));
+	else
+		snprintf(out, 32, "%llu h", (unsigned long long)(seconds / 3600));
+}
+
+static void show(struct format *p, const struct disk_make_progress *at, uint64_t ns)
+{
+	double seconds = (double)(ns - p->start_ns) / (double)NS_PER_S;
+	double rate = (double)at->written_bytes / seconds; /* some were written, some time ago */
+	char left[32];
+
+	time_text((uint64_t)((double)(at->size_bytes - at->at_bytes) / rate), left);
+	fprintf(stderr, "%schaind: %s: written through %u %%, %.0f MiB/s, %s left%s",
+		p->terminal ? "\r\033[K" : "", p->opt->store,
+		(unsigned)(at->at_bytes * 100 / at->size_bytes), rate / (1 << 20), left,
+		p->terminal ? "" : "\n");
+	p->shown = true;
+	p->shown_ns = ns;
+}
+
+static bool go_on(void *arg, const struct disk_make_progress *at)
+{
+	struct format *p = arg;
+	uint64_t ns = now_ns();
+
+	if (ns - p->shown_ns >= (p->terminal ? SHOW_TERMINAL_NS : SHOW_LOG_NS))
+		show(p, at, ns);
+	return stop_signal == 0;
+}
+
+static int make_file(struct format *p, char err[IO_ERR_BYTES])
+{
+	const struct disk_make m = {
+		.path = p->opt->store,
+		.size_bytes = p->opt->size_bytes,
+		.force = p->opt->force,
+		.go_on = go_on,
+		.arg = p,
+	};
+	const struct sigaction catch = {.sa_handler = on_signal};
+	int res;
+
+	sigaction(SIGINT, &catch, NULL);
+	sigaction(SIGTERM, &catch, NULL);
+	p->terminal = isatty(STDERR_FILENO) == 1;
+	p->start_ns = p->shown_ns = now_ns();
+	res = disk_make_file(&m, &p->written_bytes, err);
+	if (p->terminal && p->shown)
+		fputc('\n', stderr);
+	return res;
+}
+
+/* ---- the store ---- */
 
 static void on_formatted(void *arg, int res, const char *why)
 {
@@ -33,47 +124,82 @@ static int format_disk(struct format *p)
 	struct store_format f = {.log_bytes = p->opt->log_bytes, .force = p->opt->force};
 	size_t len = store_format_memory();
 	void *mem = reactor_memory(len);
-	char size[SIZE_TEXT_BYTES];
 
 	if (!mem)
 		return cmd_fail(p->opt->store, "no memory to format it");
 	arena_init(&p->arena, mem, len);
-	cmd_random(&f.disk, sizeof(f.disk));
+	cmd_random(&p->id, sizeof(p->id));
 	cmd_random(&f.secret, sizeof(f.secret));
+	f.disk = p->id;
 	p->status = EXIT_FAILURE;
 	store_format_start(reactor_env(p->reactor), p->disk, &f, &p->arena, on_formatted, p);
 	if (reactor_run(p->reactor) < 0)
 		p->status = cmd_fail(p->opt->store, "io_uring failed while formatting");
 	reactor_memory_free(mem, len);
-	if (p->status == EXIT_SUCCESS) {
-		size_format(p->disk->size_bytes, size);
-		fprintf(stderr, "chaind: %s: formatted, %s\n", p->opt->store, size);
-	}
+	return p->status;
+}
+
+/* ---- the result ---- */
+
+static void id_text(const struct id128 *id, char out[33])
+{
+	for (unsigned i = 0; i < sizeof(id->b); i++)
+		snprintf(out + 2 * i, 3, "%02x", id->b[i]);
+}
+
+static int report(const struct format *p)
+{
+	double seconds = (double)(now_ns() - p->start_ns) / (double)NS_PER_S;
+	char size[SIZE_TEXT_BYTES], id[33];
+	json_t *o, *path;
+
+	size_format(p->disk->size_bytes, size);
+	fprintf(stderr, "chaind: %s: formatted, %s\n", p->opt->store, size);
+	if (!p->opt->json)
+		return EXIT_SUCCESS;
+	id_text(&p->id, id);
+	path = json_string(p->opt->store);
+	o = json_pack("{s:o, s:I, s:I, s:f, s:s}", "store", path ? path : json_null(), "size_bytes",
+		      (json_int_t)p->disk->size_bytes, "written_bytes",
+		      (json_int_t)p->written_bytes, "seconds", seconds, "disk", id);
+	if (!o || json_dumpf(o, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) < 0)
+		return cmd_fail("stdout", "the result could not be written");
+	putchar('\n');
+	json_decref(o);
+	return EXIT_SUCCESS;
+}
+
+static int open_and_format(struct format *p)
+{
+	const struct disk_config dc = {.path = p->opt->store};
+	char err[IO_ERR_BYTES];
+
+	if (reactor_open(&(struct reactor_config){0}, &p->reactor, err) < 0)
+		return cmd_fail_io(err);
+	if (disk_open(p->reactor, &dc, &p->disk, err) < 0)
+		p->status = cmd_fail_io(err);
+	else
+		p->status = format_disk(p);
+	if (p->status == EXIT_SUCCESS)
+		p->status = report(p);
+	disk_close(p->disk);
+	reactor_close(p->reactor);
 	return p->status;
 }
 
 int cmd_format(const struct options *o)
 {
-	struct format format = {.opt = o}, *p = &format;
-	struct disk_config dc = {.path = p->opt->store};
+	struct format p = {.opt = o};
 	char err[IO_ERR_BYTES];
 	struct stat st;
-	bool is_block = stat(p->opt->store, &st) == 0 && S_ISBLK(st.st_mode);
+	bool is_block = stat(o->store, &st) == 0 && S_ISBLK(st.st_mode);
 
-	if (!is_block && p->opt->size_bytes == 0)
-		return cmd_fail(p->opt->store,
+	if (!is_block && o->size_bytes == 0)
+		return cmd_fail(o->store,
 				"a store in a file needs --size, for instance --size 10G");
-	if (!p->opt->force && disk_check_unused(p->opt->store, err) < 0)
+	if (!o->force && disk_make_check_unused(o->store, err) < 0)
 		return cmd_fail_io(err);
-	if (!is_block && disk_create_file(p->opt->store, p->opt->size_bytes, err) < 0)
+	if (make_file(&p, err) < 0)
 		return cmd_fail_io(err);
-	if (reactor_open(&(struct reactor_config){0}, &p->reactor, err) < 0)
-		return cmd_fail("io_uring", err);
-	if (disk_open(p->reactor, &dc, &p->disk, err) < 0)
-		p->status = cmd_fail_io(err);
-	else
-		p->status = format_disk(p);
-	disk_close(p->disk);
-	reactor_close(p->reactor);
-	return p->status;
+	return open_and_format(&p);
 }

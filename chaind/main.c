@@ -23,8 +23,9 @@ enum opt { /* bits of what a command takes; values of getopt_long */
 	   OPT_MEMORY = 1 << 7,
 	   OPT_TRUST = 1 << 8,
 	   OPT_INSECURE_LAB = 1 << 9,
-	   OPT_HELP = 1 << 10,
-	   OPT_VERSION = 1 << 11,
+	   OPT_JSON = 1 << 10,
+	   OPT_HELP = 1 << 11,
+	   OPT_VERSION = 1 << 12,
 };
 
 struct command {
@@ -34,7 +35,7 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{"format", OPT_SIZE | OPT_LOG_SIZE | OPT_FORCE, cmd_format},
+	{"format", OPT_SIZE | OPT_LOG_SIZE | OPT_FORCE | OPT_JSON, cmd_format},
 	{"run",
 	 OPT_NAME | OPT_CFG | OPT_LISTEN | OPT_ADVERTISE | OPT_MEMORY | OPT_TRUST |
 		 OPT_INSECURE_LAB,
@@ -42,7 +43,7 @@ static const struct command commands[] = {
 };
 
 static const char usage_text[] =
-	"usage: chaind format STORE --size SIZE [--log-size SIZE] [--force]\n"
+	"usage: chaind format STORE --size SIZE [--log-size SIZE] [--force] [--json]\n"
 	"       chaind run STORE --name NAME --cfg ADDR[,ADDR...] --listen ADDR[,ADDR...]\n"
 	"                  [--advertise ADDR[,ADDR...]] [--memory SIZE]\n"
 	"                  [--trust-write-through] [--insecure-lab=PREFIX]\n"
@@ -52,6 +53,7 @@ static const char usage_text[] =
 	"  --size SIZE            length of a store in a file (K, M, G, T: powers of 1024)\n"
 	"  --log-size SIZE        length of its device log (default: 5 %, at least 64M)\n"
 	"  --force                format even what holds data already: it is lost\n"
+	"  --json                 print one JSON object that says what was made\n"
 	"  --name NAME            name of this server in the cluster\n"
 	"  --cfg ADDR[,...]       the configuration service: host:port or unix:/path\n"
 	"  --listen ADDR[,...]    where to serve\n"
@@ -108,6 +110,7 @@ static const struct option longs[] = {
 	{"memory", required_argument, NULL, OPT_MEMORY},
 	{"trust-write-through", no_argument, NULL, OPT_TRUST},
 	{"insecure-lab", required_argument, NULL, OPT_INSECURE_LAB},
+	{"json", no_argument, NULL, OPT_JSON},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION},
 	{0},
@@ -125,6 +128,9 @@ static bool take_option(int c, struct options *o)
 		return take_size("memory", optarg, &o->memory_bytes);
 	case OPT_FORCE:
 		o->force = true;
+		return true;
+	case OPT_JSON:
+		o->json = true;
 		return true;
 	case OPT_TRUST:
 		o->trust_write_through = true;

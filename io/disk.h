@@ -4,7 +4,8 @@
  *   K1  one process per store: an exclusive flock is held from open to close
  *   K2  every read and write bypasses the page cache; a file system that cannot is refused
  *   K3  volatile_cache is true unless the caller says the device may be trusted and the kernel
- *       calls its cache "write through": files on any file system have one
+ *       calls its cache "write through": files on any file system have one (disk_kind.h, V1)
+ *   K4  no file whose blocks are copied when they are overwritten (disk_kind.h, V2)
  *
  * Thread: the reactor's. */
 
@@ -19,19 +20,11 @@ struct disk_config {
 };
 
 /* 0, or -errno with one line in @err: -EBUSY (locked by another daemon), -ENOENT, -EINVAL (no
- * O_DIRECT), -ENOTBLK (neither file nor block device), ... Logs size and kind of cache. */
+ * O_DIRECT), -ENOTBLK (neither file nor block device), -EOPNOTSUPP and -EXDEV (K4), ... Logs size,
+ * kind and how writes are made durable. */
 MUST_CHECK int disk_open(struct reactor *r, const struct disk_config *cfg,
 			 struct env_disk **ret_disk, char err[IO_ERR_BYTES]);
 /* Nothing may be in flight. NULL ok. */
 void disk_close(struct env_disk *d);
-
-/* Blocking, for `chaind format`: 0 when there is nothing at @path, or nothing but zeros where data
- * begins. -EEXIST or what reading said, with a text in @err. */
-MUST_CHECK int disk_check_unused(const char *path, char err[IO_ERR_BYTES]);
-
-/* Blocking, for `chaind format`: make @path a file of @size_bytes of written zeros (so that later
- * writes change no metadata), fsynced with its directory. What an existing file holds is
- * kept, its holes are filled; block devices are left alone. */
-MUST_CHECK int disk_create_file(const char *path, uint64_t size_bytes, char err[IO_ERR_BYTES]);
 
 #endif

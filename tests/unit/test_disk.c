@@ -2,11 +2,10 @@
 #include "tests/unit/io_test.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/disk.h"
+#include "io/disk_make.h"
 
 #define STORE_BYTES (8u << 20)
 
@@ -39,10 +38,12 @@ static int teardown(void **state)
 
 static struct env_disk *open_store(void)
 {
+	const struct disk_make make = {.path = path, .size_bytes = STORE_BYTES};
 	struct disk_config cfg = {.path = path};
 	struct env_disk *d;
+	uint64_t written;
 
-	if (disk_create_file(path, STORE_BYTES, err) < 0 || disk_open(t.r, &cfg, &d, err) < 0)
+	if (disk_make_file(&make, &written, err) < 0 || disk_open(t.r, &cfg, &d, err) < 0)
 		fail_msg("%s", err);
 	return d;
 }
@@ -143,12 +144,14 @@ static void test_disk_takes_more_requests_than_it_has_slots(void **state)
 static void test_disk_a_store_in_use_cannot_be_opened_again(void **state)
 {
 	struct env_disk *d = open_store(), *second = NULL;
+	const struct disk_make make = {.path = path, .size_bytes = STORE_BYTES};
 	struct disk_config cfg = {.path = path};
+	uint64_t written;
 
 	(void)state;
 	assert_int_equal(disk_open(t.r, &cfg, &second, err), -EBUSY);
 	assert_non_null(strstr(err, "in use by another daemon"));
-	assert_int_equal(disk_create_file(path, STORE_BYTES, err), -EBUSY);
+	assert_int_equal(disk_make_file(&make, &written, err), -EBUSY);
 	disk_close(d);
 	assert_int_equal(disk_open(t.r, &cfg, &second, err), 0);
 	disk_close(second);
@@ -167,54 +170,15 @@ static void test_disk_refuses_what_cannot_be_a_store(void **state)
 	assert_non_null(strstr(err, "/dev/null"));
 }
 
-static void test_disk_a_created_file_is_written_not_only_reserved(void **state)
-{
-	static const char kept[] = "what was there stays";
-	char back[sizeof(kept)];
-	struct stat st;
-	int fd;
-
-	(void)state;
-	fd = open(path, O_RDWR);
-	assert_true(fd >= 0);
-	assert_int_equal(pwrite(fd, kept, sizeof(kept), 1 << 20), sizeof(kept));
-	assert_int_equal(disk_create_file(path, STORE_BYTES, err), 0);
-	assert_int_equal(pread(fd, back, sizeof(back), 1 << 20), sizeof(kept));
-	assert_string_equal(back, kept);
-	assert_int_equal(fstat(fd, &st), 0);
-	assert_int_equal(st.st_size, STORE_BYTES);
-	assert_true(st.st_blocks * 512 >= STORE_BYTES);
-	assert_true(lseek(fd, 0, SEEK_HOLE) == STORE_BYTES);
-	close(fd);
-}
-
-static void test_disk_that_holds_something_is_not_unused(void **state)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-
-	(void)state;
-	assert_true(fd >= 0);
-	assert_int_equal(disk_check_unused("test_disk.there-is-none", err), 0);
-	assert_int_equal(disk_check_unused(path, err), 0); /* empty */
-	assert_int_equal(ftruncate(fd, 2 << 20), 0);
-	assert_int_equal(disk_check_unused(path, err), 0); /* zeros */
-	assert_int_equal(pwrite(fd, "x", 1, (1 << 20) - 1), 1);
-	assert_int_equal(disk_check_unused(path, err), -EEXIST);
-	assert_non_null(strstr(err, "--force"));
-	close(fd);
-}
-
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_disk_that_holds_something_is_not_unused),
 		T(test_disk_reads_back_what_it_wrote),
 		T(test_disk_reads_back_from_registered_buffers),
 		T(test_disk_takes_more_requests_than_it_has_slots),
 		T(test_disk_a_store_in_use_cannot_be_opened_again),
 		T(test_disk_refuses_what_cannot_be_a_store),
-		T(test_disk_a_created_file_is_written_not_only_reserved),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
