@@ -148,6 +148,11 @@ static int inspect(struct disk *d, const struct disk_config *cfg, char err[IO_ER
 		return res;
 	d->env.volatile_cache = !disk_kind_plain(&kind, cfg->trust_write_through, &durability);
 	d->env.size_bytes = kind.size_bytes / BLOCK_BYTES * BLOCK_BYTES;
+	if (cfg->trust_write_through && !kind.is_block)
+		env_logf(reactor_env(d->r), ENV_WARN,
+			 "store %.160s: a file: --trust-write-through is for block devices and "
+			 "changes nothing here",
+			 cfg->path);
 	env_logf(reactor_env(d->r), ENV_INFO, "store %.160s: %s of %llu MiB; durable by %s",
 		 cfg->path, kind.is_block ? "block device" : "file",
 		 (unsigned long long)(d->env.size_bytes >> 20), durability);

@@ -353,24 +353,6 @@ void reactor_memory_free(void *p, size_t len_bytes)
 		munmap(p, len_bytes);
 }
 
-void reactor_region(struct reactor *r, void *base, size_t len_bytes)
-{
-	int res;
-
-	CHECK(r->regions_n < REACTOR_REGIONS_MAX);
-	if (r->regions_pinned)
-		io_uring_unregister_buffers(&r->ring);
-	r->regions[r->regions_n++] = (struct iovec){.iov_base = base, .iov_len = len_bytes};
-	res = io_uring_register_buffers(&r->ring, r->regions, r->regions_n);
-	r->regions_pinned = res == 0;
-	if (res < 0)
-		env_logf(&r->env, ENV_WARN,
-			 "io: %zu MiB of buffers are not registered with the kernel (%s): I/O "
-			 "works, a "
-			 "little slower; raise the memory lock limit (ulimit -l)",
-			 len_bytes >> 20, strerror(-res));
-}
-
 int uring_region(const struct reactor *r, const void *p, size_t len_bytes)
 {
 	uintptr_t at = (uintptr_t)p;
@@ -387,47 +369,6 @@ int uring_region(const struct reactor *r, const void *p, size_t len_bytes)
 }
 
 /* ---- open and close ---- */
-
-static int ring_init(struct reactor *r, uint32_t entries)
-{
-	static const unsigned wanted[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-					  IORING_SETUP_COOP_TASKRUN, 0};
-	int res = -EINVAL;
-
-	for (unsigned i = 0; i < ARRAY_LEN(wanted) && res == -EINVAL; i++) {
-		struct io_uring_params p = {.flags = wanted[i] | IORING_SETUP_CQSIZE,
-					    .cq_entries = entries * 8};
-
-		res = io_uring_queue_init_params(entries, &r->ring, &p);
-		if (res < 0)
-			continue;
-		r->defer_taskrun = (wanted[i] & IORING_SETUP_DEFER_TASKRUN) != 0;
-		if (!(p.features & IORING_FEAT_NODROP) || !(p.features & IORING_FEAT_EXT_ARG)) {
-			io_uring_queue_exit(&r->ring);
-			return -ENOSYS;
-		}
-	}
-	return res;
-}
-
-static void ring_error(int res, char err[IO_ERR_BYTES])
-{
-	if (res == -ENOSYS)
-		snprintf(err, IO_ERR_BYTES,
-			 "io_uring: this kernel has none that is new enough, or a "
-			 "sandbox hides it: use Linux 6.1 or later, or allow io_uring in the "
-			 "container's seccomp profile");
-	else if (res == -EPERM)
-		snprintf(err, IO_ERR_BYTES,
-			 "io_uring: forbidden on this machine: set "
-			 "kernel.io_uring_disabled=0 (sysctl), or allow it in the container");
-	else if (res == -ENOMEM)
-		snprintf(err, IO_ERR_BYTES,
-			 "io_uring: no memory for its queues: raise the memory "
-			 "lock limit (ulimit -l)");
-	else
-		snprintf(err, IO_ERR_BYTES, "io_uring: cannot be set up: %s", strerror(-res));
-}
 
 static void env_init(struct reactor *r)
 {
@@ -450,11 +391,9 @@ int reactor_open(const struct reactor_config *cfg, struct reactor **ret_r, char 
 	r->heap = calloc(REACTOR_TIMERS_MAX, sizeof(struct env_timer *));
 	if (!r->heap)
 		goto no_memory;
-	res = ring_init(r, cfg->entries ? cfg->entries : ENTRIES_DEFAULT);
-	if (res < 0) {
-		ring_error(res, err);
+	res = uring_open(r, cfg->entries ? cfg->entries : ENTRIES_DEFAULT, err);
+	if (res < 0)
 		goto out;
-	}
 	list_init(&r->tasks);
 	env_init(r);
 	r->log = cfg->log;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* uring - inside of the reactor, for tcp.c and disk.c only.
+/* uring - inside of the reactor, for reactor.c, tcp.c and disk.c only.
  *
  * To start something: uring_sqe(), io_uring_prep_*(), then io_uring_sqe_set_data(sqe, op). The op
  * must live until its fn was entered without IORING_CQE_F_MORE (U2). uring_ignore takes completions
@@ -54,6 +54,11 @@ struct reactor {
 };
 
 extern struct uring_op uring_ignore;
+
+/* io/uring_open.c: set up r->ring and use each of its system calls once. 0 or -errno with @err. */
+MUST_CHECK int uring_open(struct reactor *r, uint32_t entries, char err[IO_ERR_BYTES]);
+/* What -errno of io_uring means where kernel.io_uring_disabled is @disabled, and what to do. */
+void uring_explain(int res, int disabled, char err[IO_ERR_BYTES]);
 
 /* A cleared submission entry; submits early only when the queue is full. Never NULL. */
 struct io_uring_sqe *uring_sqe(struct reactor *r);
