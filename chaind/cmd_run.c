@@ -7,13 +7,13 @@
 #include <string.h>
 
 #include "chaind/cmd.h"
+#include "chaind/cmd_memory.h"
 #include "chaind/node.h"
 #include "io/addr.h"
 #include "io/disk.h"
 #include "io/reactor.h"
 #include "io/tcp.h"
 #include "lib/arena.h"
-#include "lib/size.h"
 #include "store/store.h"
 
 #define STOP_NS (10ull * 1000 * 1000 * 1000)
@@ -25,6 +25,7 @@ struct program {
 	struct reactor *reactor;
 	struct env_disk *disk;
 	struct arena arena;
+	struct memory_plan memory;
 	struct node *node;
 	bool stopping;
 	int status;
@@ -118,7 +119,7 @@ static int serve(struct program *p, void *mem, size_t len, char err[IO_ERR_BYTES
 {
 	struct tcp_config tc = {.insecure_lab = p->opt->insecure_lab};
 	struct id128 incarnation;
-	char size[SIZE_TEXT_BYTES];
+	char text[MEMORY_TEXT_BYTES];
 	int rc;
 
 	arena_init(&p->arena, mem, len);
@@ -132,9 +133,8 @@ static int serve(struct program *p, void *mem, size_t len, char err[IO_ERR_BYTES
 	if (rc < 0)
 		return rc;
 	node_set_addrs(p->node, p->cfg.addrs);
-	size_format(len, size);
-	fprintf(stderr, "chaind: %s: memory %s, taken at start; nothing is allocated later\n",
-		p->cfg.name, size);
+	memory_text(&p->memory, 1, text);
+	fprintf(stderr, "chaind: %s: %s\n", p->cfg.name, text);
 	node_start(p->node, on_ready, p);
 	rc = reactor_run(p->reactor);
 	if (rc < 0)
@@ -177,7 +177,9 @@ static int serve_store(struct program *p)
 	if (rc == 0) {
 		p->cfg.disk_bytes = p->disk->size_bytes;
 		p->cfg.chains_max = NODE_CHAINS_MAX;
-		p->cfg.memory_bytes = p->opt->memory_bytes;
+		rc = memory_plan(&p->cfg, 1, p->opt->memory_bytes, &p->memory, err);
+	}
+	if (rc == 0) {
 		len = node_memory(&p->cfg);
 		mem = reactor_memory(len);
 		if (mem)

@@ -35,18 +35,30 @@ static uint32_t slots_all(const struct node_config *cfg)
 	return slots_shared(cfg) + cfg->chains_max * SLOTS_OWN;
 }
 
-size_t node_memory(const struct node_config *cfg)
+void node_memory_of(const struct node_config *cfg, struct node_memory *ret)
 {
 	const struct buf_pool_config bufs = bufs_config(cfg);
 
-	return arena_cost(sizeof(struct node), ARENA_ALIGN) + buf_pool_bytes(&bufs) +
-	       frame_pool_bytes(FRAMES_N) + 2 * arena_cost(sizeof(struct chain_map), ARENA_ALIGN) +
-	       arena_cost(cfg->chains_max * sizeof(struct replica), ARENA_ALIGN) +
-	       arena_cost(slots_all(cfg) * sizeof(struct slot), ARENA_ALIGN) +
-	       arena_cost(NODE_CONNS_MAX * sizeof(struct session), ARENA_ALIGN) +
-	       arena_cost(READS_MAX * sizeof(struct read_ctx), ARENA_ALIGN) +
-	       arena_cost(RMW_MAX * sizeof(struct rmw), ARENA_ALIGN) +
-	       store_memory(cfg->disk_bytes, cfg->chains_max);
+	*ret = (struct node_memory){
+		.store_bytes = store_memory(cfg->disk_bytes, cfg->chains_max),
+		.buffers_bytes = buf_pool_bytes(&bufs),
+	};
+	ret->tables_bytes = arena_cost(sizeof(struct node), ARENA_ALIGN) +
+			    frame_pool_bytes(FRAMES_N) +
+			    2 * arena_cost(sizeof(struct chain_map), ARENA_ALIGN) +
+			    arena_cost(cfg->chains_max * sizeof(struct replica), ARENA_ALIGN) +
+			    arena_cost(slots_all(cfg) * sizeof(struct slot), ARENA_ALIGN) +
+			    arena_cost(NODE_CONNS_MAX * sizeof(struct session), ARENA_ALIGN) +
+			    arena_cost(READS_MAX * sizeof(struct read_ctx), ARENA_ALIGN) +
+			    arena_cost(RMW_MAX * sizeof(struct rmw), ARENA_ALIGN);
+}
+
+size_t node_memory(const struct node_config *cfg)
+{
+	struct node_memory m;
+
+	node_memory_of(cfg, &m);
+	return m.store_bytes + m.buffers_bytes + m.tables_bytes;
 }
 
 /* ---- helpers of all files ---- */

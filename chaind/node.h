@@ -37,7 +37,14 @@ struct node_config {
 	uint64_t scrub_ns;       /* see struct store_config; 0 = never */
 };
 
-size_t node_memory(const struct node_config *cfg);
+/* What a node takes at start and what for. */
+struct node_memory {
+	size_t store_bytes;   /* index, page table, chains' logs and request tables of its store */
+	size_t buffers_bytes; /* payloads on their way: cfg.memory_bytes */
+	size_t tables_bytes;  /* frames, slots, sessions, the map */
+};
+void node_memory_of(const struct node_config *cfg, struct node_memory *ret);
+size_t node_memory(const struct node_config *cfg); /* the sum */
 /* @incarnation: random at every process start. The region of payload buffers can be registered with
  * the kernel: see node_bufs(). */
 struct node *node_init(const struct node_config *cfg, struct env *env, struct env_disk *disk,

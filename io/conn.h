@@ -130,6 +130,7 @@ void conn_end_seen(struct env_conn *c);
 const char *conn_why(int err);
 
 /* rxring.c */
+size_t rxring_bytes(uint32_t bufs_n);
 MUST_CHECK int rxring_open(struct tcp *t, uint32_t bufs_n);
 void rxring_close(struct tcp *t);
 void recv_arm(struct env_conn *c);

@@ -218,6 +218,11 @@ out:
 	return res;
 }
 
+size_t disk_bytes(void)
+{
+	return sizeof(struct disk);
+}
+
 void disk_close(struct env_disk *e)
 {
 	struct disk *d;

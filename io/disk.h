@@ -24,6 +24,8 @@ struct disk_config {
  * kind and how writes are made durable. */
 MUST_CHECK int disk_open(struct reactor *r, const struct disk_config *cfg,
 			 struct env_disk **ret_disk, char err[IO_ERR_BYTES]);
+/* What disk_open() takes. */
+size_t disk_bytes(void);
 /* Nothing may be in flight. NULL ok. */
 void disk_close(struct env_disk *d);
 

@@ -420,6 +420,13 @@ out:
 	return res;
 }
 
+size_t reactor_bytes(void)
+{
+	return sizeof(struct reactor) + REACTOR_TIMERS_MAX * sizeof(struct env_timer *) +
+	       ENTRIES_DEFAULT * sizeof(struct io_uring_sqe) +
+	       ENTRIES_DEFAULT * URING_CQES_PER_ENTRY * sizeof(struct io_uring_cqe);
+}
+
 void reactor_close(struct reactor *r)
 {
 	if (!r)

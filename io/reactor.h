@@ -36,6 +36,8 @@ struct reactor_config {
  * forbidden (-ENOSYS, -EPERM), no memory (-ENOMEM), ... */
 MUST_CHECK int reactor_open(const struct reactor_config *cfg, struct reactor **ret_r,
 			    char err[IO_ERR_BYTES]);
+/* What reactor_open() takes with the default queues. */
+size_t reactor_bytes(void);
 /* Close connections and listeners (tcp_close is included) and free. Disks must be closed. NULL ok.
  */
 void reactor_close(struct reactor *r);

@@ -36,6 +36,12 @@ static void give_back(struct tcp *t, struct env_conn *c, struct rx_held *h)
 		ring_add(t, h);
 }
 
+size_t rxring_bytes(uint32_t bufs_n)
+{
+	return bufs_n * sizeof(struct rx_held) + ring_bytes(bufs_n) +
+	       (size_t)bufs_n * CONN_STAGE_BYTES;
+}
+
 int rxring_open(struct tcp *t, uint32_t bufs_n)
 {
 	struct io_uring_buf_reg reg = {.ring_entries = bufs_n, .bgid = RXRING_GROUP};

@@ -368,6 +368,19 @@ static void turn_end(struct reactor *r)
 
 /* ---- open and close ---- */
 
+static uint32_t ring_bufs(uint32_t conns_max)
+{
+	return conns_max >= NODE_CONNS_MAX ? RING_BUFS_MANY : RING_BUFS_FEW;
+}
+
+size_t tcp_bytes(uint32_t conns_max)
+{
+	uint32_t n = conns_max ? conns_max : NODE_CONNS_MAX;
+
+	return sizeof(struct tcp) + n * (sizeof(struct env_conn) + CONN_STAGE_BYTES) +
+	       rxring_bytes(ring_bufs(n));
+}
+
 int tcp_open(struct reactor *r, const struct tcp_config *cfg, char err[IO_ERR_BYTES])
 {
 	const char *plain = getenv("CHAINBLK_IO_PLAIN");
@@ -394,8 +407,7 @@ int tcp_open(struct reactor *r, const struct tcp_config *cfg, char err[IO_ERR_BY
 	for (uint32_t i = 0; i < t->cfg.conns_max; i++)
 		list_add_tail(&t->free, &t->conns[i].link);
 	t->plain = (plain && strcmp(plain, "1") == 0) ||
-		   rxring_open(t, t->cfg.conns_max >= NODE_CONNS_MAX ? RING_BUFS_MANY
-								     : RING_BUFS_FEW) < 0;
+		   rxring_open(t, ring_bufs(t->cfg.conns_max)) < 0;
 	r->tcp = t;
 	r->turn_end = turn_end;
 	r->env.connect = tcp_connect;

@@ -34,6 +34,9 @@ struct tcp_config {
 /* Give @r a network. Once per reactor, before the core connects or listens. */
 MUST_CHECK int tcp_open(struct reactor *r, const struct tcp_config *cfg, char err[IO_ERR_BYTES]);
 
+/* What tcp_open() takes for so many connections (0: the default). */
+size_t tcp_bytes(uint32_t conns_max);
+
 /* Listen on @addr; port 0 picks a free one. accepted() must env->attach() or env->close() @c before
  * it returns. A stale unix socket nobody listens on is replaced. Several calls: several listeners.
  */

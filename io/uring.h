@@ -15,6 +15,7 @@
 #define REACTOR_REGIONS_MAX 4u
 #define REACTOR_TIMERS_MAX (64u << 10)
 #define REACTOR_RANDOM_N 32u
+#define URING_CQES_PER_ENTRY 8u
 
 struct uring_op {
 	void (*fn)(struct uring_op *op, int res, uint32_t cqe_flags);

@@ -21,7 +21,7 @@ static int ring_init(struct reactor *r, uint32_t entries)
 
 	for (unsigned i = 0; i < ARRAY_LEN(wanted) && res == -EINVAL; i++) {
 		struct io_uring_params p = {.flags = wanted[i] | IORING_SETUP_CQSIZE,
-					    .cq_entries = entries * 8};
+					    .cq_entries = entries * URING_CQES_PER_ENTRY};
 
 		res = io_uring_queue_init_params(entries, &r->ring, &p);
 		if (res < 0)

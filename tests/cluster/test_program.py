@@ -3,6 +3,7 @@
 """chaind as a program: what it is given may be anything, and it may be told to stop twice. It ends with
 a status and a reason, never with a signal."""
 import os
+import re
 import signal
 import subprocess
 
@@ -11,10 +12,11 @@ from common import BUILD, Load, eventually, new_cluster, run_tests
 CHAIND = str(BUILD / "chaind" / "chaind")
 
 
-def refused(store, cluster, name="other"):
+def refused(store, cluster, name="other", *options):
     """The reason `chaind run` gives for not taking @store."""
     done = subprocess.run([CHAIND, "run", store, "--name", name, "--cfg", cluster.cfg, "--listen",
-                           "127.0.0.1:0"], capture_output=True, text=True, timeout=60, check=False)
+                           "127.0.0.1:0", *options], capture_output=True, text=True, timeout=60,
+                          check=False)
     assert done.returncode == 1, f"exit {done.returncode}: {done.stderr}"
     return done.stderr
 
@@ -58,6 +60,19 @@ def test_a_store_that_was_rolled_back_is_refused(folder):
         assert cluster.stop_server(0)
         assert "rolled-back" in refused(old, cluster, "s1")
         cluster.start_server(0)
+
+
+def test_a_memory_budget_below_what_the_store_needs_is_refused_with_what_it_needs(folder):
+    with new_cluster(folder, servers=1) as cluster:
+        assert cluster.stop_server(0)
+        text = refused(cluster.store_path(0), cluster, "s1", "--memory", "40M")
+        least = re.search(r"give --memory (\d+)M or more", text)
+        assert least and "--memory allows 40M" in text, text
+        cluster.servers[0].argv += ["--memory", f"{least[1]}M"]
+        cluster.start_server(0)
+        with open(cluster.servers[0].log, encoding="utf-8") as log:
+            said = re.findall(r"memory (\d+)M, taken at start: store \d+M", log.read())
+        assert len(said) == 2 and int(said[1]) <= int(least[1]) < int(said[0]), (said, text)
 
 
 def test_a_second_signal_ends_it_at_once(folder):

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
+#include "chaind/cmd_memory.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "io/disk.h"
+#include "io/reactor.h"
+#include "io/tcp.h"
+
+#define BUFFERS_BYTES_MIN (8ull << 20) /* a few ops of the largest size, and many small ones */
+
+/* Whole mebibytes, rounded up: what is asked for must be enough when it is given. */
+static unsigned long long mib(uint64_t bytes)
+{
+	return (bytes + (1u << 20) - 1) >> 20;
+}
+
+/* A pool of buffers takes a little more than the payload it holds: never more than this. */
+static uint64_t pool_bytes(uint64_t payload_bytes)
+{
+	return payload_bytes + payload_bytes / 32;
+}
+
+static uint64_t payload_bytes(uint64_t pool)
+{
+	return pool / 33 * 32;
+}
+
+/* All that is not payload buffers, of one reactor. */
+static uint64_t fixed_bytes(const struct memory_plan *p)
+{
+	return p->node.store_bytes + p->node.tables_bytes + p->io_bytes;
+}
+
+int memory_plan(struct node_config *cfg, uint32_t reactors, uint64_t budget_bytes,
+		struct memory_plan *ret, char err[MEMORY_TEXT_BYTES])
+{
+	struct memory_plan p = {.io_bytes = reactor_bytes() + tcp_bytes(0) + disk_bytes()};
+	uint64_t needed;
+
+	CHECK(reactors > 0);
+	cfg->memory_bytes = 0;
+	node_memory_of(cfg, &p.node);
+	needed = reactors * (fixed_bytes(&p) + pool_bytes(BUFFERS_BYTES_MIN));
+	if (budget_bytes != 0 && needed > budget_bytes) {
+		snprintf(err, MEMORY_TEXT_BYTES,
+			 "a store of %lluM needs %lluM of memory (%lluM for the store itself), "
+			 "--memory allows %lluM: give --memory %lluM or more",
+			 mib(reactors * cfg->disk_bytes), mib(needed),
+			 mib(reactors * (uint64_t)p.node.store_bytes), mib(budget_bytes),
+			 mib(needed));
+		return -ENOMEM;
+	}
+	if (budget_bytes != 0) {
+		cfg->memory_bytes = payload_bytes(budget_bytes / reactors - fixed_bytes(&p));
+		node_memory_of(cfg, &p.node);
+	}
+	p.total_bytes = reactors * (fixed_bytes(&p) + p.node.buffers_bytes);
+	CHECK(budget_bytes == 0 || p.total_bytes <= budget_bytes);
+	*ret = p;
+	return 0;
+}
+
+void memory_text(const struct memory_plan *p, uint32_t reactors, char out[MEMORY_TEXT_BYTES])
+{
+	int len =
+		snprintf(out, MEMORY_TEXT_BYTES,
+			 "memory %lluM, taken at start: store %lluM, tables %lluM, network %lluM, "
+			 "payload buffers %lluM",
+			 mib(p->total_bytes), mib(reactors * (uint64_t)p->node.store_bytes),
+			 mib(reactors * (uint64_t)p->node.tables_bytes),
+			 mib(reactors * (uint64_t)p->io_bytes),
+			 mib(reactors * (uint64_t)p->node.buffers_bytes));
+
+	if (reactors > 1)
+		snprintf(out + len, MEMORY_TEXT_BYTES - (size_t)len, " (%u reactors, %lluM each)",
+			 reactors, mib(p->total_bytes / reactors));
+}
