@@ -8,6 +8,8 @@
 
 #include "lib/size.h"
 
+#define CTRL_VERSION_NO_DOMAINS 1u
+
 void ctrl_new(struct ctrl_state *s, const struct id128 *cluster)
 {
 	CHECK(!id128_is_none(cluster));
@@ -58,6 +60,7 @@ static const char *counters_wrong(const struct ctrl_state *s)
 int ctrl_decode(const void *bytes, size_t len_bytes, struct ctrl_state *ret_s, const char **ret_why)
 {
 	struct ctrl_state_hdr h;
+	const uint8_t *at;
 	const char *why;
 	int rc;
 
@@ -70,7 +73,7 @@ int ctrl_decode(const void *bytes, size_t len_bytes, struct ctrl_state *ret_s, c
 		*ret_why = "configuration: not one of chainblk's";
 		return -EPROTO;
 	}
-	if (h.version != CTRL_VERSION) {
+	if (h.version != CTRL_VERSION && h.version != CTRL_VERSION_NO_DOMAINS) {
 		*ret_why = "configuration: written by another version of cfgsvc";
 		return -EPROTONOSUPPORT;
 	}
@@ -78,8 +81,10 @@ int ctrl_decode(const void *bytes, size_t len_bytes, struct ctrl_state *ret_s, c
 	ret_s->next_server = h.next_server;
 	ret_s->next_chain = h.next_chain;
 	ret_s->next_volume = h.next_volume;
-	rc = chain_map_decode((const uint8_t *)bytes + sizeof(h), len_bytes - sizeof(h),
-			      &ret_s->map, ret_why);
+	at = (const uint8_t *)bytes + sizeof(h);
+	rc = h.version == CTRL_VERSION
+		     ? chain_map_decode(at, len_bytes - sizeof(h), &ret_s->map, ret_why)
+		     : chain_map_decode_v1(at, len_bytes - sizeof(h), &ret_s->map, ret_why);
 	if (rc < 0)
 		return rc;
 	why = counters_wrong(ret_s);
@@ -118,6 +123,13 @@ static bool register_is_valid(const struct ctrl_state *s, const struct wire_regi
 			    r->name);
 		return false;
 	}
+	if (r->domain[0] != '\0' && !name_is_valid(r->domain, sizeof(r->domain))) {
+		ctrl_refuse(
+			a, -EINVAL,
+			"server %s: domain '%.32s': not a valid name: use letters, digits, . _ -",
+			r->name, r->domain);
+		return false;
+	}
 	for (unsigned i = 0; i < SERVER_ADDRS_MAX; i++) {
 		if (i > 0 && r->addrs[i][0] == '\0')
 			break;
@@ -143,10 +155,44 @@ static bool register_is_valid(const struct ctrl_state *s, const struct wire_regi
 	return true;
 }
 
+/* G4: would @m, under the domain of @r, be in one with somebody it shares a chain with? */
+static bool domain_is_taken(const struct ctrl_state *s, const struct map_server *m,
+			    const struct wire_register *r, struct ctrl_answer *a)
+{
+	struct map_server renamed = *m;
+
+	memcpy(renamed.name, r->name, sizeof(renamed.name));
+	memcpy(renamed.domain, r->domain, sizeof(renamed.domain));
+	for (uint32_t i = 0; i < s->map.hdr.chains_n; i++) {
+		const struct map_chain *c = &s->map.chains[i];
+		const struct map_server *other = NULL;
+		bool member = false;
+
+		for (uint32_t k = 0; k < c->in_n; k++) {
+			const struct map_server *in = chain_map_server(&s->map, c->in[k].server);
+
+			if (in == m)
+				member = true;
+			else if (map_servers_fail_together(in, &renamed))
+				other = in;
+		}
+		if (!member || !other)
+			continue;
+		ctrl_refuse(a, -EEXIST,
+			    "server %s: domain %s is that of %s, which holds the same chain %u: "
+			    "start it under its old --name",
+			    r->name, map_server_domain(&renamed), other->name, c->id);
+		return true;
+	}
+	return false;
+}
+
 static void take_over(struct map_server *m, const struct wire_register *r)
 {
 	memset(m->name, 0, sizeof(m->name));
 	snprintf(m->name, sizeof(m->name), "%s", r->name);
+	memset(m->domain, 0, sizeof(m->domain));
+	snprintf(m->domain, sizeof(m->domain), "%s", r->domain);
 	memset(m->addrs, 0, sizeof(m->addrs));
 	for (unsigned i = 0; i < SERVER_ADDRS_MAX && r->addrs[i][0] != '\0'; i++)
 		snprintf(m->addrs[i], ADDR_BYTES, "%s", r->addrs[i]);
@@ -195,6 +241,8 @@ void ctrl_register(struct ctrl_state *s, const struct wire_register *r, struct c
 			    r->name);
 		return;
 	}
+	if (domain_is_taken(s, m, r, a))
+		return;
 	before = *m;
 	take_over(m, r);
 	*a = (struct ctrl_answer){.changed = memcmp(&before, m, sizeof(before)) != 0,
@@ -247,5 +295,6 @@ void ctrl_check(const struct ctrl_state *s)
 		const char *why;
 
 		CHECK(map_chain_check(&s->map.chains[i], &why) == 0);
+		CHECK(chain_map_domains_differ(&s->map, &s->map.chains[i]));
 	}
 }

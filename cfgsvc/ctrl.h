@@ -11,7 +11,8 @@
  *   G2  a chain's epoch grows by one with every change of its record, and members keep their order
  *   G3  a chain is re-formed only if every member is connected under a new incarnation and all
  *       their logs end at the same seq (V3): then whatever was acknowledged is on each of them
- *   G4  live.servers[i] is about state.map.servers[i]
+ *   G4  members of a chain are of distinct failure domains (D5), whatever servers call themselves
+ *later G5  live.servers[i] is about state.map.servers[i]
  *
  * Thread: the caller's; no state of its own. */
 
@@ -41,7 +42,7 @@ struct ctrl_state_hdr {
 };
 static_assert(sizeof(struct ctrl_state_hdr) == 32, "disk format");
 #define CTRL_MAGIC 0x53474643u /* "CFGS" */
-#define CTRL_VERSION 1u
+#define CTRL_VERSION 2u        /* 1: servers had no domain; still read */
 #define CTRL_STATE_BYTES_MAX (sizeof(struct ctrl_state_hdr) + sizeof(struct chain_map))
 
 struct ctrl_server_live {
@@ -56,7 +57,7 @@ struct ctrl_live {
 	uint64_t now_ns;
 	uint64_t started_ns; /* when this service started with clients possibly around */
 	uint32_t opens;      /* of the volume the request names: clients that use it */
-	struct ctrl_server_live servers[SERVERS_MAX]; /* G4 */
+	struct ctrl_server_live servers[SERVERS_MAX]; /* G5 */
 };
 
 struct ctrl_answer {

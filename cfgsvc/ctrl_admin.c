@@ -22,8 +22,24 @@ static bool all_connected(const struct ctrl_state *s, const struct ctrl_live *li
 	return true;
 }
 
+/* The servers and their domains, numbered as they come. */
+static struct placement placement_of(const struct chain_map *m)
+{
+	struct placement p = {.servers_n = m->hdr.servers_n};
+
+	for (uint32_t i = 0; i < p.servers_n; i++) {
+		uint32_t k = 0;
+
+		while (!map_servers_fail_together(&m->servers[i], &m->servers[k]))
+			k++;
+		p.domain[i] = k < i ? p.domain[k] : p.domains_n++;
+	}
+	return p;
+}
+
 static bool init_is_valid(const struct ctrl_state *s, const struct wire_admin *req,
-			  const struct ctrl_live *live, struct ctrl_answer *a)
+			  const struct placement *p, const struct ctrl_live *live,
+			  struct ctrl_answer *a)
 {
 	uint32_t servers = s->map.hdr.servers_n;
 
@@ -38,6 +54,11 @@ static bool init_is_valid(const struct ctrl_state *s, const struct wire_admin *r
 	else if (req->arg0 > CHAIN_MEMBERS_MAX)
 		ctrl_refuse(a, -EINVAL, "cluster init: %llu replicas: at most %u are possible",
 			    (unsigned long long)req->arg0, CHAIN_MEMBERS_MAX);
+	else if (req->arg0 > p->domains_n && p->domains_n < servers)
+		ctrl_refuse(a, -EINVAL,
+			    "cluster init: %llu replicas need as many failure domains, the %u "
+			    "servers are of %u: start more daemons, or ask for fewer",
+			    (unsigned long long)req->arg0, servers, p->domains_n);
 	else if (req->arg0 > servers)
 		ctrl_refuse(a, -EINVAL,
 			    "cluster init: %llu replicas need as many servers, %u are registered: "
@@ -54,14 +75,14 @@ static bool init_is_valid(const struct ctrl_state *s, const struct wire_admin *r
 static void cluster_init(struct ctrl_state *s, const struct wire_admin *req,
 			 const struct ctrl_live *live, struct ctrl_answer *a)
 {
-	struct placement p = {.servers_n = s->map.hdr.servers_n};
+	struct placement p = placement_of(&s->map);
 	uint32_t chains;
 
-	if (!init_is_valid(s, req, live, a))
+	if (!init_is_valid(s, req, &p, live, a))
 		return;
-	p.replicas_n = req->arg0 ? (uint32_t)req->arg0 : placement_default_replicas(p.servers_n);
-	chains = req->arg1 ? (uint32_t)req->arg1 : placement_default_chains(p);
-	if ((uint64_t)chains * p.replicas_n > (uint64_t)NODE_CHAINS_MAX * p.servers_n) {
+	p.replicas_n = req->arg0 ? (uint32_t)req->arg0 : placement_default_replicas(p.domains_n);
+	chains = req->arg1 ? (uint32_t)req->arg1 : placement_default_chains(&p);
+	if (placement_replicas_max(&p, chains) > NODE_CHAINS_MAX) {
 		ctrl_refuse(a, -EINVAL,
 			    "cluster init: %u chains of %u on %u servers: a server can hold %u "
 			    "replicas: ask for fewer chains",
@@ -78,7 +99,7 @@ static void cluster_init(struct ctrl_state *s, const struct wire_admin *req,
 		c->history = 1;
 		c->in_n = p.replicas_n;
 		c->target_n = p.replicas_n;
-		placement_members(p, i, at);
+		placement_members(&p, i, at);
 		for (uint32_t k = 0; k < p.replicas_n; k++) {
 			c->in[k].server = s->map.servers[at[k]].id;
 			c->in[k].incarnation = s->map.servers[at[k]].incarnation;

@@ -110,6 +110,7 @@ static void send_register(struct node *n)
 	reg = (struct wire_register *)(void *)f->meta;
 	memcpy(reg->name, n->cfg.name, sizeof(reg->name));
 	memcpy(reg->addrs, n->cfg.addrs, sizeof(reg->addrs));
+	memcpy(reg->domain, n->cfg.domain, sizeof(reg->domain));
 	reg->disk = n->disk_id;
 	reg->previous = n->earlier[n->earlier_at];
 	reg->incarnation = n->incarnation;

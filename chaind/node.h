@@ -30,6 +30,7 @@ struct node_config {
 	char name[SERVER_NAME_BYTES];
 	char cfg_addrs[SERVER_ADDRS_MAX][ADDR_BYTES]; /* configuration service, tried in turn */
 	char addrs[SERVER_ADDRS_MAX][ADDR_BYTES];     /* what we register: how others reach us */
+	char domain[SERVER_NAME_BYTES]; /* what fails together with us; empty: we alone */
 	uint64_t disk_bytes;
 	uint32_t chains_max;
 	uint64_t memory_bytes;   /* budget for payload buffers; 0 = default (48 MiB) */

@@ -63,8 +63,9 @@ static uint32_t by_name(const struct cluster *cl, uint32_t rank)
 
 void status_print_servers(const struct cluster *cl)
 {
-	static const char *const heads[] = {"SERVER", "STATE", "USED",       "TOTAL",   "HEAD",
-					    "MIDDLE", "TAIL",  "LAST HEARD", "ADDRESS", NULL};
+	static const char *const heads[] = {"SERVER",     "DOMAIN",  "STATE",  "USED",
+					    "TOTAL",      "HEAD",    "MIDDLE", "TAIL",
+					    "LAST HEARD", "ADDRESS", NULL};
 	static struct table t;
 
 	table_begin(&t, heads);
@@ -79,14 +80,15 @@ void status_print_servers(const struct cluster *cl)
 		age_text(s, age);
 		table_row(&t);
 		table_cell(&t, 0, "%s", m->name);
-		table_cell(&t, 1, "%s", server_state(s));
-		table_cell(&t, 2, "%s", s->report.bytes_total ? used : "-");
-		table_cell(&t, 3, "%s", s->report.bytes_total ? total : "-");
-		table_cell(&t, 4, "%u", p.head);
-		table_cell(&t, 5, "%u", p.middle);
-		table_cell(&t, 6, "%u", p.tail);
-		table_cell(&t, 7, "%s", age);
-		table_cell(&t, 8, "%s", m->addrs[0]);
+		table_cell(&t, 1, "%s", map_server_domain(m));
+		table_cell(&t, 2, "%s", server_state(s));
+		table_cell(&t, 3, "%s", s->report.bytes_total ? used : "-");
+		table_cell(&t, 4, "%s", s->report.bytes_total ? total : "-");
+		table_cell(&t, 5, "%u", p.head);
+		table_cell(&t, 6, "%u", p.middle);
+		table_cell(&t, 7, "%u", p.tail);
+		table_cell(&t, 8, "%s", age);
+		table_cell(&t, 9, "%s", m->addrs[0]);
 	}
 	table_print(&t);
 }
@@ -101,9 +103,9 @@ static json_t *server_json(const struct cluster *cl, uint32_t i)
 
 	for (unsigned a = 0; a < SERVER_ADDRS_MAX && m->addrs[a][0] != '\0'; a++)
 		json_array_append_new(addrs, json_string(m->addrs[a]));
-	o = json_pack("{s:s, s:i, s:s, s:o, s:i, s:i, s:i}", "name", m->name, "id", (int)m->id,
-		      "state", server_state(s), "addresses", addrs, "head", (int)p.head, "middle",
-		      (int)p.middle, "tail", (int)p.tail);
+	o = json_pack("{s:s, s:s, s:i, s:s, s:o, s:i, s:i, s:i}", "name", m->name, "domain",
+		      map_server_domain(m), "id", (int)m->id, "state", server_state(s), "addresses",
+		      addrs, "head", (int)p.head, "middle", (int)p.middle, "tail", (int)p.tail);
 	json_object_set_new(o, "silent_ms",
 			    s->silent_ms == UINT64_MAX ? json_null()
 						       : json_integer((json_int_t)s->silent_ms));

@@ -4,16 +4,16 @@
 #include <errno.h>
 #include <string.h>
 
-/* One counted array of a map: where it lies in the encoded bytes follows from the counts. */
-static size_t body_bytes(const struct chain_map_hdr *h)
+/* The counted arrays of a map: where each lies in the encoded bytes follows from the counts. */
+static size_t body_bytes(const struct chain_map_hdr *h, size_t server_bytes)
 {
-	return h->servers_n * sizeof(struct map_server) + h->chains_n * sizeof(struct map_chain) +
+	return h->servers_n * server_bytes + h->chains_n * sizeof(struct map_chain) +
 	       h->volumes_n * sizeof(struct map_volume);
 }
 
 size_t chain_map_encoded_bytes(const struct chain_map *m)
 {
-	return sizeof(m->hdr) + body_bytes(&m->hdr);
+	return sizeof(m->hdr) + body_bytes(&m->hdr, sizeof(struct map_server));
 }
 
 void chain_map_encode(const struct chain_map *m, void *out)
@@ -130,6 +130,9 @@ static const char *server_wrong(const struct chain_map *m, uint32_t i)
 		if (a > 0 && s->addrs[a][0] != '\0' && s->addrs[a - 1][0] == '\0')
 			return "server: a gap between its addresses";
 	}
+	if (!text_is_clean(s->domain, sizeof(s->domain)) ||
+	    (s->domain[0] != '\0' && !name_is_valid(s->domain, sizeof(s->domain))))
+		return "server: domain is not valid";
 	for (uint32_t j = 0; j < i; j++) {
 		if (m->servers[j].id == s->id)
 			return "server: id used twice";
@@ -139,6 +142,16 @@ static const char *server_wrong(const struct chain_map *m, uint32_t i)
 			return "server: name used twice";
 	}
 	return NULL;
+}
+
+bool chain_map_domains_differ(const struct chain_map *m, const struct map_chain *c)
+{
+	for (uint32_t k = 1; k < c->in_n; k++)
+		for (uint32_t j = 0; j < k; j++)
+			if (map_servers_fail_together(chain_map_server(m, c->in[k].server),
+						      chain_map_server(m, c->in[j].server)))
+				return false;
+	return true;
 }
 
 static const char *chain_in_map_wrong(const struct chain_map *m, uint32_t i)
@@ -151,6 +164,8 @@ static const char *chain_in_map_wrong(const struct chain_map *m, uint32_t i)
 	for (uint32_t k = 0; k < c->in_n; k++)
 		if (!chain_map_server(m, c->in[k].server))
 			return "chain: a member is no known server";
+	if (!chain_map_domains_differ(m, c))
+		return "chain: two members in one failure domain";
 	if (c->sync.server != 0 && !chain_map_server(m, c->sync.server))
 		return "chain: the joiner is no known server";
 	for (uint32_t j = 0; j < i; j++)
@@ -196,13 +211,13 @@ static const char *volume_wrong(const struct chain_map *m, uint32_t i)
 	return lanes_wrong(m, v);
 }
 
-static const char *hdr_wrong(const struct chain_map_hdr *h, size_t len_bytes)
+static const char *hdr_wrong(const struct chain_map_hdr *h, size_t len_bytes, size_t server_bytes)
 {
 	if (id128_is_none(&h->cluster) || h->version == 0 || h->reserved != 0)
 		return "map: no cluster, version 0, or reserved bits are set";
 	if (h->servers_n > SERVERS_MAX || h->chains_n > CHAINS_MAX || h->volumes_n > VOLUMES_MAX)
 		return "map: more entries than the limits allow";
-	if (len_bytes != sizeof(*h) + body_bytes(h))
+	if (len_bytes != sizeof(*h) + body_bytes(h, server_bytes))
 		return "map: length does not match its counts";
 	return NULL;
 }
@@ -220,8 +235,8 @@ static const char *map_wrong(const struct chain_map *m)
 	return why;
 }
 
-int chain_map_decode(const void *bytes, size_t len_bytes, struct chain_map *ret_m,
-		     const char **ret_why)
+static int decode(const void *bytes, size_t len_bytes, size_t server_bytes, struct chain_map *ret_m,
+		  const char **ret_why)
 {
 	const uint8_t *at = bytes;
 	const char *why = "map: shorter than its header";
@@ -230,13 +245,16 @@ int chain_map_decode(const void *bytes, size_t len_bytes, struct chain_map *ret_
 	if (len_bytes < sizeof(ret_m->hdr))
 		goto wrong;
 	memcpy(&ret_m->hdr, at, sizeof(ret_m->hdr));
-	why = hdr_wrong(&ret_m->hdr, len_bytes);
+	why = hdr_wrong(&ret_m->hdr, len_bytes, server_bytes);
 	if (why)
 		goto wrong;
 	at += sizeof(ret_m->hdr);
-	servers = ret_m->hdr.servers_n * sizeof(ret_m->servers[0]);
+	servers = ret_m->hdr.servers_n * server_bytes;
 	chains = ret_m->hdr.chains_n * sizeof(ret_m->chains[0]);
-	memcpy(ret_m->servers, at, servers);
+	for (uint32_t i = 0; i < ret_m->hdr.servers_n; i++) {
+		memset(&ret_m->servers[i], 0, sizeof(ret_m->servers[i]));
+		memcpy(&ret_m->servers[i], at + i * server_bytes, server_bytes);
+	}
 	memcpy(ret_m->chains, at + servers, chains);
 	memcpy(ret_m->volumes, at + servers + chains,
 	       ret_m->hdr.volumes_n * sizeof(ret_m->volumes[0]));
@@ -246,6 +264,28 @@ int chain_map_decode(const void *bytes, size_t len_bytes, struct chain_map *ret_
 wrong:
 	*ret_why = why;
 	return -EPROTO;
+}
+
+int chain_map_decode(const void *bytes, size_t len_bytes, struct chain_map *ret_m,
+		     const char **ret_why)
+{
+	return decode(bytes, len_bytes, sizeof(struct map_server), ret_m, ret_why);
+}
+
+int chain_map_decode_v1(const void *bytes, size_t len_bytes, struct chain_map *ret_m,
+			const char **ret_why)
+{
+	return decode(bytes, len_bytes, MAP_SERVER_V1_BYTES, ret_m, ret_why);
+}
+
+const char *map_server_domain(const struct map_server *s)
+{
+	return s->domain[0] != '\0' ? s->domain : s->name;
+}
+
+bool map_servers_fail_together(const struct map_server *a, const struct map_server *b)
+{
+	return strcmp(map_server_domain(a), map_server_domain(b)) == 0;
 }
 
 const struct map_server *chain_map_server(const struct chain_map *m, uint32_t id)

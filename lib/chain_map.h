@@ -8,6 +8,7 @@
  *   M1  ids are unique and never reused; chain ids and server ids start at 1
  *   M2  a chain's members are distinct servers that exist
  *   M3  lane of extent x of volume v = v.lanes[(v.base + x) mod v.lanes_n], frozen at creation (D3)
+ *   M4  servers of one domain fail together: a chain's members are of distinct domains (D5)
  *
  * Pure; memory is the caller's (struct chain_map is about 300 KiB: never on a stack). */
 
@@ -43,8 +44,11 @@ struct map_server {
 	struct id128 incarnation; /* its current one */
 	char name[SERVER_NAME_BYTES];
 	char addrs[SERVER_ADDRS_MAX][ADDR_BYTES];
+	char domain[SERVER_NAME_BYTES]; /* M4; empty: its own, named like itself */
 };
-static_assert(sizeof(struct map_server) == 40 + 32 + 256, "wire format");
+static_assert(sizeof(struct map_server) == 40 + 32 + 256 + 32, "wire format");
+#define MAP_SERVER_V1_BYTES 328u /* it ended with addrs */
+static_assert(offsetof(struct map_server, domain) == MAP_SERVER_V1_BYTES, "disk format");
 
 enum map_volume_state { VOLUME_NORMAL = 1, VOLUME_DELETING = 2 };
 struct map_volume {
@@ -83,8 +87,15 @@ void chain_map_encode(const struct chain_map *m, void *out);
 /* 0, or -EPROTO with *ret_why set; the contents of @ret_m are undefined on failure. */
 MUST_CHECK int chain_map_decode(const void *bytes, size_t len_bytes, struct chain_map *ret_m,
 				const char **ret_why);
+/* The same for what cfgsvc kept before servers had domains: each gets its own. */
+MUST_CHECK int chain_map_decode_v1(const void *bytes, size_t len_bytes, struct chain_map *ret_m,
+				   const char **ret_why);
 MUST_CHECK int map_chain_check(const struct map_chain *c, const char **ret_why);
 
+const char *map_server_domain(const struct map_server *s);
+/* M4 for @c, whose members are servers of @m. */
+bool chain_map_domains_differ(const struct chain_map *m, const struct map_chain *c);
+bool map_servers_fail_together(const struct map_server *a, const struct map_server *b);
 /* NULL when there is none. */
 const struct map_server *chain_map_server(const struct chain_map *m, uint32_t id);
 const struct map_chain *chain_map_chain(const struct chain_map *m, uint32_t id);

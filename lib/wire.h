@@ -22,7 +22,7 @@
 #include "lib/op.h"
 
 #define WIRE_MAGIC 0x314b4243u /* "CBK1" */
-#define WIRE_VERSION 1u
+#define WIRE_VERSION 2u
 #define WIRE_META_MAX 1280u
 #define WIRE_F_DATA_CRC 1u
 #define WIRE_FLAGS_ALL WIRE_F_DATA_CRC
@@ -226,8 +226,9 @@ struct wire_register {
 	struct id128 previous; /* incarnation before this start, none at the first (C7) */
 	struct id128 incarnation;
 	uint64_t bytes_total, bytes_free;
+	char domain[SERVER_NAME_BYTES]; /* what fails together with it; empty: it alone */
 };
-static_assert(sizeof(struct wire_register) == 32 + 256 + 48 + 16, "wire format");
+static_assert(sizeof(struct wire_register) == 32 + 256 + 48 + 16 + 32, "wire format");
 
 struct wire_registered {
 	uint32_t server_id;

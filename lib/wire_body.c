@@ -217,6 +217,8 @@ static const char *register_wrong(const struct frame *f)
 	for (unsigned i = 0; i < SERVER_ADDRS_MAX; i++)
 		if (!text_is_clean(b->addrs[i], ADDR_BYTES))
 			return "REGISTER: address is not a clean text";
+	if (!text_is_clean(b->domain, sizeof(b->domain)))
+		return "REGISTER: domain is not a clean text";
 	if (id128_is_none(&b->disk) || id128_is_none(&b->incarnation))
 		return "REGISTER: no disk or no incarnation";
 	if (b->bytes_free > b->bytes_total)

@@ -7,7 +7,7 @@ import struct
 HEADER = struct.Struct("<IBBHIIIIIIQQQQ16s16s16sQQ")
 FIELDS = ("magic version type flags meta_bytes data_bytes meta_crc data_crc chain reserved epoch seq "
           "token commit cluster from to credit tag").split()
-MAGIC, VERSION, F_DATA_CRC = 0x314B4243, 1, 1
+MAGIC, VERSION, F_DATA_CRC = 0x314B4243, 2, 1
 META_MAX, DATA_MAX = 1280, 1 << 20
 CONNECT, CONNECTED, ERROR = 1, 2, 3
 NODE, CLIENT, ADMIN = 1, 2, 3

@@ -147,6 +147,11 @@ static void test_every_wrong_field_has_its_own_reason(void **state)
 	WRONG(map.chains[0].in[1].server = 1, "chain: a server is a member twice");
 	WRONG(map.chains[0].in[1].server = 4, "chain: a member is no known server");
 	WRONG(map.chains[0].in[1].server = 0, "chain: a member without server or incarnation");
+	WRONG(memset(map.servers[1].domain, 'x', SERVER_NAME_BYTES), "server: domain is not valid");
+	WRONG(snprintf(map.servers[1].domain, SERVER_NAME_BYTES, "-x"),
+	      "server: domain is not valid");
+	WRONG(snprintf(map.servers[1].domain, SERVER_NAME_BYTES, "s1"),
+	      "chain: two members in one failure domain");
 	WRONG(map.chains[0].in[2].reserved = 1, "chain: bytes behind the last member");
 	WRONG(map.chains[0].target_n = 9, "chain: wanted number of members out of bounds");
 	WRONG(map.chains[0].sync.server = 1, "chain: the joiner is half filled in");

@@ -287,8 +287,9 @@ static void test_init_create_status_and_where_for_people(void **state)
 	prints("volume vol0: created, 1.5G (1610612736 bytes), sectors of 512, on 24 chains, id 1");
 	all_in(5);
 	assert_int_equal(run("status"), 0);
-	prints("SERVER  STATE  USED  TOTAL  HEAD  MIDDLE  TAIL  LAST HEARD  ADDRESS");
-	prints("s2      up     1G    10G    8     8       8     0.4 s       127.0.0.1:7402");
+	prints("SERVER  DOMAIN  STATE  USED  TOTAL  HEAD  MIDDLE  TAIL  LAST HEARD  ADDRESS");
+	prints("s2      s2      up     1G    10G    8     8       8     0.4 s       "
+	       "127.0.0.1:7402");
 	prints("Chains: 24 of 3 members, all up");
 	prints("vol0    1.5G  512     24      normal");
 	assert_int_equal(run("where vol0 4M"), 0);
@@ -340,6 +341,7 @@ static void test_status_for_programs_has_stable_keys(void **state)
 	assert_int_equal(num(o, "chains_up"), 24);
 	item = json_array_get(json_object_get(o, "servers"), 1);
 	assert_string_equal(str(item, "name"), "s2");
+	assert_string_equal(str(item, "domain"), "s2");
 	assert_string_equal(str(item, "state"), "up");
 	assert_int_equal(num(item, "head"), 8);
 	assert_int_equal(num(item, "middle"), 8);

@@ -485,14 +485,14 @@ static void test_state_survives_encoding_and_wrong_states_are_named(void **state
 	((struct ctrl_state_hdr *)(void *)bytes)->next_volume = 1;
 	assert_int_equal(ctrl_decode(bytes, len, &back, &why), -EPROTO);
 	assert_string_equal(why, "configuration: a volume id beyond its counter");
-	((struct ctrl_state_hdr *)(void *)bytes)->version = 2;
+	((struct ctrl_state_hdr *)(void *)bytes)->version = 3;
 	assert_int_equal(ctrl_decode(bytes, len, &back, &why), -EPROTONOSUPPORT);
 }
 
 static void test_the_first_state_has_the_bytes_it_always_had(void **state)
 {
 	static const uint8_t golden[72] = {
-		'C', 'F', 'G', 'S', 1, 0, 0, 0, 1,   0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+		'C', 'F', 'G', 'S', 2, 0, 0, 0, 1,   0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,
 		0,   0,   0,   0,   0, 0, 0, 0, 'c', 1, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 		1,   0,   0,   0,   0, 0, 0, 0, 0,   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 	};
