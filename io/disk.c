@@ -25,6 +25,7 @@ struct disk {
 	struct env_disk env;
 	struct reactor *r;
 	int fd;
+	uint64_t base_bytes; /* where on the file this disk begins (K5) */
 	uint32_t in_flight;
 	struct list waiting; /* submitted while all slots were taken */
 	struct disk_op_slot *free;
@@ -39,6 +40,7 @@ static void start(struct disk *d, struct disk_io *io)
 {
 	struct disk_op_slot *slot = d->free;
 	struct io_uring_sqe *sqe = uring_sqe(d->r);
+	uint64_t at = d->base_bytes + io->offset_bytes;
 	int region = -1;
 
 	d->free = slot->next_free;
@@ -49,17 +51,15 @@ static void start(struct disk *d, struct disk_io *io)
 	switch (io->op) {
 	case DISK_READ:
 		if (region >= 0)
-			io_uring_prep_read_fixed(sqe, d->fd, io->data, io->len_bytes,
-						 io->offset_bytes, region);
+			io_uring_prep_read_fixed(sqe, d->fd, io->data, io->len_bytes, at, region);
 		else
-			io_uring_prep_read(sqe, d->fd, io->data, io->len_bytes, io->offset_bytes);
+			io_uring_prep_read(sqe, d->fd, io->data, io->len_bytes, at);
 		break;
 	case DISK_WRITE:
 		if (region >= 0)
-			io_uring_prep_write_fixed(sqe, d->fd, io->data, io->len_bytes,
-						  io->offset_bytes, region);
+			io_uring_prep_write_fixed(sqe, d->fd, io->data, io->len_bytes, at, region);
 		else
-			io_uring_prep_write(sqe, d->fd, io->data, io->len_bytes, io->offset_bytes);
+			io_uring_prep_write(sqe, d->fd, io->data, io->len_bytes, at);
 		if (io->dsync)
 			sqe->rw_flags = RWF_DSYNC;
 		break;
@@ -175,47 +175,107 @@ static int probe_direct(struct disk *d, const char *path, char err[IO_ERR_BYTES]
 	return res;
 }
 
-int disk_open(struct reactor *r, const struct disk_config *cfg, struct env_disk **ret_disk,
-	      char err[IO_ERR_BYTES])
+static struct disk *disk_new(struct reactor *r)
 {
 	struct disk *d = calloc(1, sizeof(*d));
-	int res;
 
 	if (!d)
-		return open_error(-ENOMEM, cfg->path, err);
+		return NULL;
 	d->r = r;
+	d->fd = -1;
 	d->env.submit = disk_submit;
 	list_init(&d->waiting);
 	for (unsigned i = 0; i < DISK_OPS_MAX; i++) {
 		d->slots[i].next_free = d->free;
 		d->free = &d->slots[i];
 	}
+	return d;
+}
+
+static int lock(const struct disk *d, const char *path, char err[IO_ERR_BYTES])
+{
+	int res;
+
+	if (flock(d->fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	res = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	snprintf(err, IO_ERR_BYTES,
+		 res == -EBUSY ? "store %.160s: in use by another daemon: stop that one first"
+			       : "store %.160s: cannot be locked",
+		 path);
+	return res;
+}
+
+int disk_open(struct reactor *r, const struct disk_config *cfg, struct env_disk **ret_disk,
+	      char err[IO_ERR_BYTES])
+{
+	struct disk *d = disk_new(r);
+	int res;
+
+	if (!d)
+		return open_error(-ENOMEM, cfg->path, err);
 	d->fd = open(cfg->path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	if (d->fd < 0) {
-		res = open_error(-errno, cfg->path, err);
-		goto out;
-	}
-	if (flock(d->fd, LOCK_EX | LOCK_NB) < 0) {
-		res = errno == EWOULDBLOCK ? -EBUSY : -errno;
-		snprintf(err, IO_ERR_BYTES,
-			 res == -EBUSY
-				 ? "store %.160s: in use by another daemon: stop that one first"
-				 : "store %.160s: cannot be locked",
-			 cfg->path);
-		goto out;
-	}
-	res = inspect(d, cfg, err);
+	res = d->fd < 0 ? open_error(-errno, cfg->path, err) : lock(d, cfg->path, err);
+	if (res == 0)
+		res = inspect(d, cfg, err);
 	if (res == 0)
 		res = probe_direct(d, cfg->path, err);
 	if (res == 0) {
 		*ret_disk = &d->env;
 		return 0;
 	}
-out:
 	if (d->fd >= 0)
 		close(d->fd);
 	free(d);
 	return res;
+}
+
+int disk_open_part(struct reactor *r, const struct env_disk *whole, const struct disk_part *part,
+		   struct env_disk **ret_disk, char err[IO_ERR_BYTES])
+{
+	const struct disk *from = CONTAINER_OF(whole, struct disk, env);
+	struct disk *d = disk_new(r);
+	int res = -ENOMEM;
+
+	CHECK(part->offset_bytes % BLOCK_BYTES == 0);
+	CHECK(part->offset_bytes <= whole->size_bytes);
+	CHECK(part->size_bytes <= whole->size_bytes - part->offset_bytes);
+	/* The same open file: the lock belongs to it, not to the descriptor. */
+	if (d && (d->fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 0)) < 0)
+		res = -errno;
+	if (!d || d->fd < 0) {
+		snprintf(err, IO_ERR_BYTES, "store: a part of it cannot be opened: %s",
+			 strerror(-res));
+		free(d);
+		return res;
+	}
+	d->base_bytes = from->base_bytes + part->offset_bytes;
+	d->env.size_bytes = part->size_bytes;
+	d->env.volatile_cache = whole->volatile_cache;
+	*ret_disk = &d->env;
+	return 0;
+}
+
+int disk_read_now(const struct env_disk *e, uint64_t offset_bytes, void *buf, size_t len_bytes)
+{
+	const struct disk *d = CONTAINER_OF(e, struct disk, env);
+	uint64_t at = d->base_bytes + offset_bytes;
+	uint8_t *to = buf;
+
+	if (offset_bytes > e->size_bytes || len_bytes > e->size_bytes - offset_bytes)
+		return -EIO;
+	while (len_bytes > 0) {
+		ssize_t n = pread(d->fd, to, len_bytes, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		to += n;
+		at += (uint64_t)n;
+		len_bytes -= (size_t)n;
+	}
+	return 0;
 }
 
 size_t disk_bytes(void)

@@ -157,6 +157,57 @@ static void test_disk_a_store_in_use_cannot_be_opened_again(void **state)
 	disk_close(second);
 }
 
+static void test_disk_parts_are_disks_that_do_not_reach_each_other(void **state)
+{
+	const struct disk_part first = {.size_bytes = STORE_BYTES / 2};
+	const struct disk_part second = {.offset_bytes = STORE_BYTES / 2,
+					 .size_bytes = STORE_BYTES / 2};
+	struct env_disk *whole = open_store(), *a, *b;
+	struct buf *buf = buf_get(&t.bufs, 3 * BLOCK_BYTES, BUF_NODE);
+
+	(void)state;
+	assert_int_equal(disk_open_part(t.r, whole, &first, &a, err), 0);
+	assert_int_equal(disk_open_part(t.r, whole, &second, &b, err), 0);
+	assert_int_equal(b->size_bytes, STORE_BYTES / 2);
+	assert_int_equal(b->volatile_cache, whole->volatile_cache);
+	memset(buf->data, 'a', BLOCK_BYTES);
+	assert_int_equal(
+		do_io(a, DISK_WRITE, STORE_BYTES / 2 - BLOCK_BYTES, buf->data, BLOCK_BYTES, true),
+		0);
+	memset(buf->data, 'b', BLOCK_BYTES);
+	assert_int_equal(do_io(b, DISK_WRITE, 0, buf->data, BLOCK_BYTES, true), 0);
+	assert_int_equal(do_io(whole, DISK_READ, STORE_BYTES / 2 - BLOCK_BYTES, buf->data,
+			       3 * BLOCK_BYTES, false),
+			 0);
+	assert_int_equal(buf->data[0], 'a');
+	assert_int_equal(buf->data[BLOCK_BYTES], 'b');
+	assert_int_equal(buf->data[2 * BLOCK_BYTES], 0);
+	assert_int_equal(disk_read_now(b, 0, buf->data, 2 * BLOCK_BYTES), 0);
+	assert_int_equal(buf->data[0], 'b');
+	assert_int_equal(buf->data[BLOCK_BYTES], 0);
+	assert_int_equal(
+		disk_read_now(a, STORE_BYTES / 2 - BLOCK_BYTES, buf->data, 2 * BLOCK_BYTES), -EIO);
+	buf_put(buf);
+	disk_close(a);
+	disk_close(whole);
+	disk_close(b);
+}
+
+static void test_disk_is_locked_until_its_last_part_is_closed(void **state)
+{
+	const struct disk_part part = {.size_bytes = STORE_BYTES / 2};
+	struct env_disk *whole = open_store(), *a, *again;
+	struct disk_config cfg = {.path = path};
+
+	(void)state;
+	assert_int_equal(disk_open_part(t.r, whole, &part, &a, err), 0);
+	disk_close(whole);
+	assert_int_equal(disk_open(t.r, &cfg, &again, err), -EBUSY);
+	disk_close(a);
+	assert_int_equal(disk_open(t.r, &cfg, &again, err), 0);
+	disk_close(again);
+}
+
 static void test_disk_refuses_what_cannot_be_a_store(void **state)
 {
 	struct disk_config cfg = {.path = "no/such/store"};
@@ -178,6 +229,8 @@ int main(void)
 		T(test_disk_reads_back_from_registered_buffers),
 		T(test_disk_takes_more_requests_than_it_has_slots),
 		T(test_disk_a_store_in_use_cannot_be_opened_again),
+		T(test_disk_parts_are_disks_that_do_not_reach_each_other),
+		T(test_disk_is_locked_until_its_last_part_is_closed),
 		T(test_disk_refuses_what_cannot_be_a_store),
 	};
 
