@@ -2,7 +2,9 @@
 /* cmd - what the commands of `chaind` share: the command line as it was given, and how a command
  * fails.
  *
- *	main.c (words and options) -> cmd_format.c, cmd_run.c
+ *	main.c (words and options) -> cmd_format.c
+ *	                           -> cmd_run.c -> cmd_worker.c (a thread each)
+ *	cmd_share.c (who gets what)  cmd_slices.c (what the store says)  cmd_memory.c
  *
  * A command returns the exit status: 0, 1 after one line on stderr that names thing, cause and next
  * step, or 2 when it was called wrongly. What was asked for goes to stdout (with --json: one
@@ -18,7 +20,9 @@
 struct options { /* NULL, 0 or false: not given */
 	const char *store;
 	const char *name, *cfg, *listen, *advertise, *insecure_lab;
+	const char *pin;
 	uint64_t size_bytes, log_bytes, memory_bytes;
+	uint64_t reactors;
 	bool force, json, trust_write_through;
 };
 

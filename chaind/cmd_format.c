@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "chaind/cmd.h"
+#include "chaind/cmd_slices.h"
 #include "io/disk.h"
 #include "io/disk_make.h"
 #include "io/reactor.h"
@@ -28,7 +29,9 @@ struct format {
 	struct reactor *reactor;
 	struct env_disk *disk;
 	struct arena arena;
-	struct id128 id;
+	uint32_t reactors;
+	struct slices slices;
+	struct id128 ids[REACTORS_MAX]; /* of the slices */
 	uint64_t start_ns, shown_ns;
 	uint64_t written_bytes; /* to fill the file */
 	bool terminal, shown;
@@ -119,49 +122,92 @@ static void on_formatted(void *arg, int res, const char *why)
 	reactor_stop(p->reactor);
 }
 
-static int format_disk(struct format *p)
+static int format_slice(struct format *p, uint32_t i, struct env_disk *disk)
 {
-	struct store_format f = {.log_bytes = p->opt->log_bytes, .force = p->opt->force};
+	struct store_format f = {.log_bytes = p->opt->log_bytes / p->slices.n,
+				 .force = p->opt->force};
 	size_t len = store_format_memory();
 	void *mem = reactor_memory(len);
 
 	if (!mem)
 		return cmd_fail(p->opt->store, "no memory to format it");
 	arena_init(&p->arena, mem, len);
-	cmd_random(&p->id, sizeof(p->id));
+	cmd_random(&p->ids[i], sizeof(p->ids[i]));
 	cmd_random(&f.secret, sizeof(f.secret));
-	f.disk = p->id;
+	f.disk = p->ids[i];
+	/* What lies at the beginning was looked at, or wiped; elsewhere it may be anything. */
+	if (i > 0)
+		f.force = true;
 	p->status = EXIT_FAILURE;
-	store_format_start(reactor_env(p->reactor), p->disk, &f, &p->arena, on_formatted, p);
+	store_format_start(reactor_env(p->reactor), disk, &f, &p->arena, on_formatted, p);
 	if (reactor_run(p->reactor) < 0)
 		p->status = cmd_fail(p->opt->store, "io_uring failed while formatting");
 	reactor_memory_free(mem, len);
 	return p->status;
 }
 
+/* The first slice last: without it nothing here is a store. */
+static int format_slices(struct format *p)
+{
+	char err[IO_ERR_BYTES];
+
+	p->slices = share_disk(p->disk->size_bytes, p->reactors);
+	for (uint32_t i = p->slices.n; i-- > 0;) {
+		const struct disk_part part = slices_part(&p->slices, i);
+		struct env_disk *disk;
+
+		if (disk_open_part(p->reactor, p->disk, &part, &disk, err) < 0)
+			return cmd_fail_io(err);
+		p->status = format_slice(p, i, disk);
+		disk_close(disk);
+		if (p->status != EXIT_SUCCESS)
+			return p->status;
+	}
+	return EXIT_SUCCESS;
+}
+
 /* ---- the result ---- */
 
-static void id_text(const struct id128 *id, char out[33])
+static json_t *id_json(const struct id128 *id)
 {
+	char text[33];
+
 	for (unsigned i = 0; i < sizeof(id->b); i++)
-		snprintf(out + 2 * i, 3, "%02x", id->b[i]);
+		snprintf(text + 2 * i, 3, "%02x", id->b[i]);
+	return json_string(text);
+}
+
+static json_t *slices_json(const struct format *p)
+{
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < p->slices.n; i++) {
+		const struct disk_part part = slices_part(&p->slices, i);
+
+		json_array_append_new(list,
+				      json_pack("{s:o, s:I, s:I}", "disk", id_json(&p->ids[i]),
+						"offset_bytes", (json_int_t)part.offset_bytes,
+						"size_bytes", (json_int_t)part.size_bytes));
+	}
+	return list;
 }
 
 static int report(const struct format *p)
 {
 	double seconds = (double)(now_ns() - p->start_ns) / (double)NS_PER_S;
-	char size[SIZE_TEXT_BYTES], id[33];
+	char size[SIZE_TEXT_BYTES];
 	json_t *o, *path;
 
 	size_format(p->disk->size_bytes, size);
-	fprintf(stderr, "chaind: %s: formatted, %s\n", p->opt->store, size);
+	fprintf(stderr, "chaind: %s: formatted, %s for %u reactor%s\n", p->opt->store, size,
+		p->slices.n, p->slices.n == 1 ? "" : "s");
 	if (!p->opt->json)
 		return EXIT_SUCCESS;
-	id_text(&p->id, id);
-	path = json_string(p->opt->store);
-	o = json_pack("{s:o, s:I, s:I, s:f, s:s}", "store", path ? path : json_null(), "size_bytes",
-		      (json_int_t)p->disk->size_bytes, "written_bytes",
-		      (json_int_t)p->written_bytes, "seconds", seconds, "disk", id);
+	path = json_string(p->opt->store); /* NULL when it is no text */
+	o = json_pack("{s:o, s:I, s:I, s:f, s:i, s:o}", "store", path ? path : json_null(),
+		      "size_bytes", (json_int_t)p->disk->size_bytes, "written_bytes",
+		      (json_int_t)p->written_bytes, "seconds", seconds, "reactors",
+		      (int)p->slices.n, "slices", slices_json(p));
 	if (!o || json_dumpf(o, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) < 0)
 		return cmd_fail("stdout", "the result could not be written");
 	putchar('\n');
@@ -179,7 +225,7 @@ static int open_and_format(struct format *p)
 	if (disk_open(p->reactor, &dc, &p->disk, err) < 0)
 		p->status = cmd_fail_io(err);
 	else
-		p->status = format_disk(p);
+		p->status = format_slices(p);
 	if (p->status == EXIT_SUCCESS)
 		p->status = report(p);
 	disk_close(p->disk);
@@ -189,7 +235,7 @@ static int open_and_format(struct format *p)
 
 int cmd_format(const struct options *o)
 {
-	struct format p = {.opt = o};
+	struct format p = {.opt = o, .reactors = o->reactors ? (uint32_t)o->reactors : 1};
 	char err[IO_ERR_BYTES];
 	struct stat st;
 	bool is_block = stat(o->store, &st) == 0 && S_ISBLK(st.st_mode);

@@ -45,7 +45,7 @@ int memory_plan(struct node_config *cfg, uint32_t reactors, uint64_t budget_byte
 	needed = reactors * (fixed_bytes(&p) + pool_bytes(BUFFERS_BYTES_MIN));
 	if (budget_bytes != 0 && needed > budget_bytes) {
 		snprintf(err, MEMORY_TEXT_BYTES,
-			 "a store of %lluM needs %lluM of memory (%lluM for the store itself), "
+			 "%lluM need %lluM of memory (%lluM of it for the store itself), "
 			 "--memory allows %lluM: give --memory %lluM or more",
 			 mib(reactors * cfg->disk_bytes), mib(needed),
 			 mib(reactors * (uint64_t)p.node.store_bytes), mib(budget_bytes),

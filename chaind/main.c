@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "chaind/cmd.h"
+#include "chaind/cmd_share.h"
 #include "lib/size.h"
 
 #define LOG_BYTES_MIN (4ull << 20)
@@ -24,8 +25,10 @@ enum opt { /* bits of what a command takes; values of getopt_long */
 	   OPT_TRUST = 1 << 8,
 	   OPT_INSECURE_LAB = 1 << 9,
 	   OPT_JSON = 1 << 10,
-	   OPT_HELP = 1 << 11,
-	   OPT_VERSION = 1 << 12,
+	   OPT_REACTORS = 1 << 11,
+	   OPT_PIN = 1 << 12,
+	   OPT_HELP = 1 << 13,
+	   OPT_VERSION = 1 << 14,
 };
 
 struct command {
@@ -35,31 +38,36 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{"format", OPT_SIZE | OPT_LOG_SIZE | OPT_FORCE | OPT_JSON, cmd_format},
+	{"format", OPT_SIZE | OPT_LOG_SIZE | OPT_FORCE | OPT_JSON | OPT_REACTORS, cmd_format},
 	{"run",
 	 OPT_NAME | OPT_CFG | OPT_LISTEN | OPT_ADVERTISE | OPT_MEMORY | OPT_TRUST |
-		 OPT_INSECURE_LAB,
+		 OPT_INSECURE_LAB | OPT_REACTORS | OPT_PIN,
 	 cmd_run},
 };
 
 static const char usage_text[] =
-	"usage: chaind format STORE --size SIZE [--log-size SIZE] [--force] [--json]\n"
+	"usage: chaind format STORE --size SIZE [--reactors N] [--log-size SIZE] [--force]\n"
+	"                  [--json]\n"
 	"       chaind run STORE --name NAME --cfg ADDR[,ADDR...] --listen ADDR[,ADDR...]\n"
 	"                  [--advertise ADDR[,ADDR...]] [--memory SIZE]\n"
-	"                  [--trust-write-through] [--insecure-lab=PREFIX]\n"
+	"                  [--reactors N] [--pin CPUS] [--trust-write-through]\n"
+	"                  [--insecure-lab=PREFIX]\n"
 	"\n"
 	"The storage daemon of a chainblk cluster. STORE is a file or a block device.\n"
 	"\n"
 	"  --size SIZE            length of a store in a file (K, M, G, T: powers of 1024)\n"
-	"  --log-size SIZE        length of its device log (default: 5 %, at least 64M)\n"
+	"  --reactors N           format: divide it among N threads, each with a slice of it\n"
+	"                         (default 1, at most 16). run: refuse it if it has other than N\n"
+	"  --log-size SIZE        length of its device logs (default: 5 %, at least 64M each)\n"
 	"  --force                format even what holds data already: it is lost\n"
 	"  --json                 print one JSON object that says what was made\n"
-	"  --name NAME            name of this server in the cluster\n"
+	"  --name NAME            name of this server in the cluster; of N reactors NAME.0 ...\n"
 	"  --cfg ADDR[,...]       the configuration service: host:port or unix:/path\n"
-	"  --listen ADDR[,...]    where to serve\n"
+	"  --listen ADDR[,...]    where to serve; further reactors take the next ports\n"
 	"  --advertise ADDR[,...] how others reach it (default: the --listen addresses)\n"
 	"  --memory SIZE          all it may take, at least what the store needs (default: that\n"
 	"                         and 48M of payload buffers)\n"
+	"  --pin CPUS             keep each reactor on a processor of its own: 2,3 or 0-3\n"
 	"  --trust-write-through  believe a block device that says it has no volatile cache\n"
 	"  --insecure-lab=PREFIX  allow plaintext to addresses that begin with PREFIX; it is\n"
 	"                         otherwise refused off loopback and unix sockets\n"
@@ -100,6 +108,14 @@ static bool take_size(const char *option, const char *text, uint64_t *ret)
 	return false;
 }
 
+static bool take_reactors(const char *text, uint64_t *ret)
+{
+	if (opt_u64(text, REACTORS_MAX, ret) == 0 && *ret > 0)
+		return true;
+	fprintf(stderr, "chaind: --reactors %s: not a number from 1 to %u\n", text, REACTORS_MAX);
+	return false;
+}
+
 static const struct option longs[] = {
 	{"size", required_argument, NULL, OPT_SIZE},
 	{"log-size", required_argument, NULL, OPT_LOG_SIZE},
@@ -111,6 +127,8 @@ static const struct option longs[] = {
 	{"memory", required_argument, NULL, OPT_MEMORY},
 	{"trust-write-through", no_argument, NULL, OPT_TRUST},
 	{"insecure-lab", required_argument, NULL, OPT_INSECURE_LAB},
+	{"reactors", required_argument, NULL, OPT_REACTORS},
+	{"pin", required_argument, NULL, OPT_PIN},
 	{"json", no_argument, NULL, OPT_JSON},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -129,6 +147,11 @@ static bool take_option(int c, struct options *o)
 		return take_size("memory", optarg, &o->memory_bytes);
 	case OPT_FORCE:
 		o->force = true;
+		return true;
+	case OPT_REACTORS:
+		return take_reactors(optarg, &o->reactors);
+	case OPT_PIN:
+		o->pin = optarg;
 		return true;
 	case OPT_JSON:
 		o->json = true;

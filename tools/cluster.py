@@ -22,6 +22,7 @@ With --guest every daemon also advertises 10.0.2.2, which is this host's loopbac
 under QEMU's user network.
 """
 import argparse
+import contextlib
 import ctypes
 import json
 import os
@@ -47,11 +48,16 @@ class ClusterError(Exception):
     """What went wrong, with the daemon's last words, ready to print."""
 
 
-def free_port():
-    """A loopback port nobody listens on at this moment."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def free_port(count=1):
+    """The first of @count loopback ports in a row nobody listens on at this moment."""
+    while True:
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError, OverflowError):
+            first = 0
+            for i in range(count):
+                s = held.enter_context(socket.socket())
+                s.bind(("127.0.0.1", first + i if first else 0))
+                first = first or s.getsockname()[1]
+            return first
 
 
 def find_program(build_dir, name, folder):
@@ -186,11 +192,11 @@ class Cluster:
     """One cfgsvc and @servers chaind. @keep lets the daemons outlive this process."""
 
     def __init__(self, run_dir, build_dir=None, servers=3, store_size="2G", log_size=None,
-                 memory=None, guest=False, keep=False):
+                 memory=None, guest=False, keep=False, reactors=1):
         self.run_dir = os.path.abspath(run_dir)
         self.build_dir = os.path.abspath(build_dir or default_build())
         self.servers_n, self.store_size, self.log_size = servers, store_size, log_size
-        self.memory, self.guest, self.keep = memory, guest, keep
+        self.memory, self.guest, self.keep, self.reactors = memory, guest, keep, reactors
         self.cfgsvc = None
         self.servers = []
         self.port = self.cfg = None
@@ -241,6 +247,8 @@ class Cluster:
                 "--size", self.store_size]
         if self.log_size:
             argv += ["--log-size", self.log_size]
+        if self.reactors > 1:
+            argv += ["--reactors", str(self.reactors)]
         run(argv)
 
     def start_server(self, i, wait=True):
@@ -248,7 +256,7 @@ class Cluster:
         while len(self.servers) <= i:
             self.servers.append(None)
         if self.servers[i] is None:
-            port = free_port()
+            port = free_port(self.reactors)
             addr = f"127.0.0.1:{port}"
             advertise = addr + (f",{GUEST_HOST}:{port}" if self.guest else "")
             argv = [find_program(self.build_dir, "chaind", "chaind"), "run", self.store_path(i),
@@ -349,7 +357,8 @@ def command_start(a):
     if os.path.exists(os.path.join(a.dir, "cluster.json")):
         raise ClusterError(f"{a.dir}: a cluster was started here: "
                            f"tools/cluster.py stop --dir {a.dir} first")
-    c = Cluster(a.dir, a.build, a.servers, a.store_size, a.log_size, a.memory, a.guest, keep=True)
+    c = Cluster(a.dir, a.build, a.servers, a.store_size, a.log_size, a.memory, a.guest, keep=True,
+                reactors=a.reactors)
     try:
         c.start(init=not a.no_init, replicas=a.replicas, chains=a.chains)
     except BaseException:
@@ -383,6 +392,7 @@ def main():
     s.add_argument("--store-size", default="2G")
     s.add_argument("--log-size", default=None)
     s.add_argument("--memory", default=None)
+    s.add_argument("--reactors", type=int, default=1, help="of each chaind")
     s.add_argument("--replicas", type=int, default=None)
     s.add_argument("--chains", type=int, default=None)
     s.add_argument("--guest", action="store_true", help="also advertise 10.0.2.2")

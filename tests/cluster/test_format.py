@@ -58,11 +58,11 @@ def test_a_file_is_written_through_and_the_result_is_one_object(folder):
     store = os.path.join(folder, "a.store")
     said = formatted(store, "--size", "300M")
     assert said["store"] == store and said["size_bytes"] == said["written_bytes"] == 300 * MIB, said
-    assert len(said["disk"]) == 32 and said["seconds"] > 0, said
+    assert len(said["slices"][0]["disk"]) == 32 and said["seconds"] > 0, said
     with open(store, "rb") as file:
         assert os.lseek(file.fileno(), 0, os.SEEK_HOLE) == 300 * MIB
     again = formatted(store, "--size", "300M", "--force")
-    assert again["written_bytes"] == 0 and again["disk"] != said["disk"], again
+    assert again["written_bytes"] == 0 and again["slices"] != said["slices"], again
 
 
 def test_a_format_that_was_stopped_leaves_no_store_and_goes_on(folder):
