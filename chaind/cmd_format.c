@@ -125,7 +125,9 @@ static void on_formatted(void *arg, int res, const char *why)
 static int format_slice(struct format *p, uint32_t i, struct env_disk *disk)
 {
 	struct store_format f = {.log_bytes = p->opt->log_bytes / p->slices.n,
-				 .force = p->opt->force};
+				 .force = p->opt->force,
+				 .slice = i,
+				 .slices_n = p->slices.n};
 	size_t len = store_format_memory();
 	void *mem = reactor_memory(len);
 

@@ -18,7 +18,7 @@
 #include "lib/base.h"
 #include "lib/limits.h"
 
-#define REACTORS_MAX 16u
+#define REACTORS_MAX STORE_SLICES_MAX
 #define SHARE_ERR_BYTES 256u
 
 struct slices {

@@ -12,8 +12,8 @@
 #include "io/disk.h"
 
 /* What lies on @disk. A disk without a readable superblock counts as one slice: store_open() says
- * what is wrong with it. 0, -ENOSPC when the disk is shorter than its slices, or what reading said,
- * with @err. */
+ * what is wrong with it. 0, -ENOSPC when the disk is shorter than its slices, -EBADMSG when they
+ * are not of one disk, with @err. */
 MUST_CHECK int slices_find(const struct env_disk *disk, struct slices *ret,
 			   char err[SHARE_ERR_BYTES]);
 /* Slice @i as a part of the disk. */

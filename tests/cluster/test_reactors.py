@@ -99,6 +99,32 @@ def test_another_number_of_reactors_than_it_was_formatted_for_is_refused(folder)
     assert "formatted for 1 reactor, not 2" in refused(single, "--reactors", "2")
 
 
+def test_what_is_not_the_whole_disk_is_named(folder):
+    store, other = os.path.join(folder, "a.store"), os.path.join(folder, "b.store")
+    format_store(store, 2)
+    format_store(other, 3)
+    half, third = 300 << 20, 200 << 20
+    with open(store, "rb") as disk, open(other, "rb") as donor:
+        disk.seek(half)
+        second = disk.read(1 << 20)
+        donor.seek(third)
+        foreign = donor.read(1 << 20)
+    with open(os.path.join(folder, "part.store"), "wb") as part:
+        part.write(second)
+        part.truncate(half)
+    assert "this is slice 1 of 2" in refused(os.path.join(folder, "part.store"))
+    with open(store, "r+b") as disk:
+        disk.seek(half)
+        disk.write(foreign)
+    assert "slice 1 of 2 is slice 1 of another disk of 3" in refused(store)
+    with open(store, "r+b") as disk:
+        disk.seek(half)
+        disk.write(second)
+    os.truncate(store, 500 << 20)
+    text = refused(store)
+    assert "2 slices of 300 MiB, the disk has 500 MiB now" in text, text
+
+
 def test_a_reactor_that_cannot_begin_ends_the_daemon_with_its_reason(folder):
     store = os.path.join(folder, "a.store")
     format_store(store, 2)
