@@ -23,6 +23,8 @@ struct options { /* NULL, 0 or false: not given */
 	const char *pin;
 	uint64_t size_bytes, log_bytes, memory_bytes;
 	uint64_t reactors;
+	uint64_t scrub_days;
+	bool scrub_given;
 	bool force, json, trust_write_through;
 };
 

@@ -56,6 +56,7 @@ int memory_plan(struct node_config *cfg, uint32_t reactors, uint64_t budget_byte
 		cfg->memory_bytes = payload_bytes(budget_bytes / reactors - fixed_bytes(&p));
 		node_memory_of(cfg, &p.node);
 	}
+	store_memory_parts(cfg->disk_bytes, cfg->chains_max, &p.store);
 	p.total_bytes = reactors * (fixed_bytes(&p) + p.node.buffers_bytes);
 	CHECK(budget_bytes == 0 || p.total_bytes <= budget_bytes);
 	*ret = p;
@@ -64,16 +65,19 @@ int memory_plan(struct node_config *cfg, uint32_t reactors, uint64_t budget_byte
 
 void memory_text(const struct memory_plan *p, uint32_t reactors, char out[MEMORY_TEXT_BYTES])
 {
-	int len =
-		snprintf(out, MEMORY_TEXT_BYTES,
-			 "memory %lluM, taken at start: store %lluM, tables %lluM, network %lluM, "
-			 "payload buffers %lluM",
-			 mib(p->total_bytes), mib(reactors * (uint64_t)p->node.store_bytes),
-			 mib(reactors * (uint64_t)p->node.tables_bytes),
-			 mib(reactors * (uint64_t)p->io_bytes),
-			 mib(reactors * (uint64_t)p->node.buffers_bytes));
+	const uint64_t n = reactors;
+	int len = snprintf(
+		out, MEMORY_TEXT_BYTES,
+		"memory %lluM, taken at start: store %lluM (page table %lluM, log index %lluM, "
+		"checksum "
+		"cache %lluM, chains %lluM), tables %lluM, network %lluM, payload buffers %lluM",
+		mib(p->total_bytes), mib(n * p->node.store_bytes), mib(n * p->store.pages),
+		mib(n * p->store.index), mib(n * p->store.cache), mib(n * p->store.chains),
+		mib(n * p->node.tables_bytes), mib(n * p->io_bytes),
+		mib(n * p->node.buffers_bytes));
 
 	if (reactors > 1)
-		snprintf(out + len, MEMORY_TEXT_BYTES - (size_t)len, " (%u reactors, %lluM each)",
-			 reactors, mib(p->total_bytes / reactors));
+		snprintf(out + len, MEMORY_TEXT_BYTES - (size_t)len,
+			 "; of each of %u reactors %lluM", reactors,
+			 mib(p->total_bytes / reactors));
 }

@@ -13,13 +13,15 @@
 #define CHAIND_CMD_MEMORY_H
 
 #include "chaind/node.h"
+#include "store/store.h"
 
 #define MEMORY_TEXT_BYTES 256u
 
 struct memory_plan {
-	struct node_memory node; /* of each reactor */
-	size_t io_bytes;         /* of each reactor: queues, connections, receive buffers */
-	uint64_t total_bytes;    /* of all */
+	struct node_memory node;         /* of each reactor */
+	struct store_memory_parts store; /* of node.store_bytes */
+	size_t io_bytes;                 /* of each reactor: queues, connections, receive buffers */
+	uint64_t total_bytes;            /* of all */
 };
 
 /* Plan for @reactors nodes like @cfg (disk_bytes, chains_max) within @budget_bytes (0: no limit),

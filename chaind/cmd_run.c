@@ -14,6 +14,9 @@
 #include "io/tcp.h"
 #include "store/store.h"
 
+#define SCRUB_DAYS 14ull
+#define NS_PER_DAY (24ull * 3600 * 1000 * 1000 * 1000)
+
 struct program {
 	const struct options *opt;
 	char cfg_addrs[SERVER_ADDRS_MAX][ADDR_BYTES];
@@ -127,8 +130,11 @@ static int share_with(struct program *p, uint32_t i, const struct node_config *c
 
 static int share_all(struct program *p, char err[IO_ERR_BYTES])
 {
-	struct node_config common = {.disk_bytes = p->slices.each_bytes,
-				     .chains_max = NODE_CHAINS_MAX};
+	struct node_config common = {
+		.disk_bytes = p->slices.each_bytes,
+		.chains_max = NODE_CHAINS_MAX,
+		.scrub_ns = (p->opt->scrub_given ? p->opt->scrub_days : SCRUB_DAYS) * NS_PER_DAY,
+	};
 	char text[MEMORY_TEXT_BYTES];
 	int rc = memory_plan(&common, p->slices.n, p->opt->memory_bytes, &p->memory, text);
 

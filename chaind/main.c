@@ -12,6 +12,7 @@
 #include "lib/size.h"
 
 #define LOG_BYTES_MIN (4ull << 20)
+#define SCRUB_DAYS_MAX 3650u
 
 enum opt { /* bits of what a command takes; values of getopt_long */
 	   OPT_SIZE = 1 << 0,
@@ -27,8 +28,9 @@ enum opt { /* bits of what a command takes; values of getopt_long */
 	   OPT_JSON = 1 << 10,
 	   OPT_REACTORS = 1 << 11,
 	   OPT_PIN = 1 << 12,
-	   OPT_HELP = 1 << 13,
-	   OPT_VERSION = 1 << 14,
+	   OPT_SCRUB = 1 << 13,
+	   OPT_HELP = 1 << 14,
+	   OPT_VERSION = 1 << 15,
 };
 
 struct command {
@@ -41,7 +43,7 @@ static const struct command commands[] = {
 	{"format", OPT_SIZE | OPT_LOG_SIZE | OPT_FORCE | OPT_JSON | OPT_REACTORS, cmd_format},
 	{"run",
 	 OPT_NAME | OPT_CFG | OPT_LISTEN | OPT_ADVERTISE | OPT_MEMORY | OPT_TRUST |
-		 OPT_INSECURE_LAB | OPT_REACTORS | OPT_PIN,
+		 OPT_INSECURE_LAB | OPT_REACTORS | OPT_PIN | OPT_SCRUB,
 	 cmd_run},
 };
 
@@ -50,14 +52,14 @@ static const char usage_text[] =
 	"                  [--json]\n"
 	"       chaind run STORE --name NAME --cfg ADDR[,ADDR...] --listen ADDR[,ADDR...]\n"
 	"                  [--advertise ADDR[,ADDR...]] [--memory SIZE]\n"
-	"                  [--reactors N] [--pin CPUS] [--trust-write-through]\n"
-	"                  [--insecure-lab=PREFIX]\n"
+	"                  [--reactors N] [--pin CPUS] [--scrub DAYS]\n"
+	"                  [--trust-write-through] [--insecure-lab=PREFIX]\n"
 	"\n"
 	"The storage daemon of a chainblk cluster. STORE is a file or a block device.\n"
 	"\n"
 	"  --size SIZE            length of a store in a file (K, M, G, T: powers of 1024)\n"
 	"  --reactors N           format: divide it among N threads, each with a slice of it\n"
-	"                         (default 1, at most 16). run: refuse it if it has other than N\n"
+	"                         (default 1, at most 64). run: refuse it if it has other than N\n"
 	"  --log-size SIZE        length of its device logs (default: 5 %, at least 64M each)\n"
 	"  --force                format even what holds data already: it is lost\n"
 	"  --json                 print one JSON object that says what was made\n"
@@ -68,6 +70,8 @@ static const char usage_text[] =
 	"  --memory SIZE          all it may take, at least what the store needs (default: that\n"
 	"                         and 48M of payload buffers)\n"
 	"  --pin CPUS             keep each reactor on a processor of its own: 2,3 or 0-3\n"
+	"  --scrub DAYS           read and check all it holds once in so many days (default 14;\n"
+	"                         0: never)\n"
 	"  --trust-write-through  believe a block device that says it has no volatile cache\n"
 	"  --insecure-lab=PREFIX  allow plaintext to addresses that begin with PREFIX; it is\n"
 	"                         otherwise refused off loopback and unix sockets\n"
@@ -108,11 +112,12 @@ static bool take_size(const char *option, const char *text, uint64_t *ret)
 	return false;
 }
 
-static bool take_reactors(const char *text, uint64_t *ret)
+static bool take_number(const char *option, const char *text, unsigned from, unsigned to,
+			uint64_t *ret)
 {
-	if (opt_u64(text, REACTORS_MAX, ret) == 0 && *ret > 0)
+	if (opt_u64(text, to, ret) == 0 && *ret >= from)
 		return true;
-	fprintf(stderr, "chaind: --reactors %s: not a number from 1 to %u\n", text, REACTORS_MAX);
+	fprintf(stderr, "chaind: --%s %s: not a number from %u to %u\n", option, text, from, to);
 	return false;
 }
 
@@ -129,6 +134,7 @@ static const struct option longs[] = {
 	{"insecure-lab", required_argument, NULL, OPT_INSECURE_LAB},
 	{"reactors", required_argument, NULL, OPT_REACTORS},
 	{"pin", required_argument, NULL, OPT_PIN},
+	{"scrub", required_argument, NULL, OPT_SCRUB},
 	{"json", no_argument, NULL, OPT_JSON},
 	{"help", no_argument, NULL, OPT_HELP},
 	{"version", no_argument, NULL, OPT_VERSION},
@@ -149,7 +155,10 @@ static bool take_option(int c, struct options *o)
 		o->force = true;
 		return true;
 	case OPT_REACTORS:
-		return take_reactors(optarg, &o->reactors);
+		return take_number("reactors", optarg, 1, REACTORS_MAX, &o->reactors);
+	case OPT_SCRUB:
+		o->scrub_given = true;
+		return take_number("scrub", optarg, 0, SCRUB_DAYS_MAX, &o->scrub_days);
 	case OPT_PIN:
 		o->pin = optarg;
 		return true;

@@ -80,8 +80,9 @@ static void test_memory_that_is_not_enough_says_how_much_is(void **state)
 
 static void test_memory_text_names_every_part(void **state)
 {
-	static const char *const parts[] = {"memory ",  "store ",           "tables ",
-					    "network ", "payload buffers ", "3 reactors"};
+	static const char *const parts[] = {
+		"memory ", "store ",  "page table ", "log index ",       "checksum cache ",
+		"chains ", "tables ", "network ",    "payload buffers ", "3 reactors"};
 	struct node_config cfg = config(GIB);
 	struct memory_plan p;
 	char text[MEMORY_TEXT_BYTES];
