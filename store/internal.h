@@ -240,6 +240,8 @@ struct super_writer {
 	bool busy;
 	unsigned step, ios;
 	struct list waiting, running; /* super_wait */
+	uint8_t order[SUPER_COPIES];  /* the first two, then the others */
+	bool unflushed;               /* this start has not flushed yet */
 };
 struct super_wait {
 	struct list link;
@@ -460,6 +462,8 @@ void again_init(struct store *s, struct arena *a);
 size_t again_bytes(void);
 void super_init(struct store *s, struct arena *a);
 void super_write(struct store *s, struct super_wait *w); /* w->done from the loop */
+/* Copies @a and @b are good and the others may not be: they are written last. */
+void super_good_pair(struct store *s, unsigned a, unsigned b);
 void watch_start(struct store *s);
 void scrub_start(struct store *s);
 void scrub_init(struct store *s, struct arena *a, uint64_t all_ns);

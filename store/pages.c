@@ -231,6 +231,7 @@ struct page *pages_claim(struct pages *g, uint32_t page, const struct page_key *
 	CHECK(page < g->n);
 	if (g->v[page].state != PAGE_FREE || pages_find(g, key) || !name(g, page, key, chain_slot))
 		return NULL;
+	g->v[page].in_ckpt = 1;
 	hash(g, &g->v[page]);
 	return &g->v[page];
 }
@@ -292,8 +293,6 @@ struct page *pages_take(struct pages *g, const struct page_key *key, uint32_t ch
 static void reserved(struct pages *g, uint32_t id)
 {
 	g->v[id].state = PAGE_RESERVED;
-	/* A record in the log will name it, and it will hold the only copy. */
-	g->v[id].in_ckpt = 1;
 	g->reserved_n++;
 }
 
@@ -319,7 +318,7 @@ uint32_t pages_reserve(struct pages *g, const struct page_key *key, uint32_t cha
 bool pages_reserve_at(struct pages *g, uint32_t id, const struct page_key *key, uint32_t chain_slot)
 {
 	struct page *p = &g->v[id];
-	bool limbo = p->state == PAGE_LIMBO;
+	bool limbo = p->state == PAGE_LIMBO, in_ckpt = p->in_ckpt;
 
 	CHECK(g->replaying);
 	CHECK(id < g->n);
@@ -331,11 +330,12 @@ bool pages_reserve_at(struct pages *g, uint32_t id, const struct page_key *key, 
 		if (!limbo)
 			put_back(g, id);
 		else
-			p->state = PAGE_LIMBO;
+			*p = (struct page){.state = PAGE_LIMBO, .in_ckpt = in_ckpt};
 		return false;
 	}
 	g->limbo_n -= limbo;
 	reserved(g, id);
+	p->in_ckpt = in_ckpt;
 	return true;
 }
 
@@ -369,16 +369,14 @@ static void give_up(struct pages *g, struct page *p)
 		return;
 	}
 #ifdef CRASH_PLANT_PAGES_AT_ONCE
-	p->in_ckpt = 0;
-#endif
-	if (p->in_ckpt || p->pins || g->replaying) {
-		limbo(g, p);
+	if (!p->pins && !g->replaying) {
+		spare_done(g, p);
+		volume_release(g, p);
+		mark_free(g, id);
 		return;
 	}
-	/* Nobody knows it: whoever replays the log takes any page. */
-	spare_done(g, p);
-	volume_release(g, p);
-	mark_free(g, id);
+#endif
+	limbo(g, p);
 }
 
 struct page *pages_switch(struct pages *g, uint32_t id, uint32_t *ret_old)
@@ -428,6 +426,13 @@ int pages_replayed(struct pages *g)
 	for (uint32_t i = 0; i < g->n; i++) {
 		if (g->v[i].state != PAGE_LIMBO)
 			continue;
+		/* Free in the checkpoint, taken and given up by ops that are proved committed or
+		 * undone for good: it may have been taken again already before the cut. */
+		if (!g->v[i].in_ckpt) {
+			mark_free(g, i);
+			g->limbo_n--;
+			continue;
+		}
 		g->v[i].next = g->limbo_new;
 		g->limbo_new = i;
 	}

@@ -13,9 +13,10 @@
  *   G1  free + owned + reserved + limbo == n (the ledger)
  *   G2  an owned page is found under (volume, extent, slot), one page per key
  *   G3  refs = index entries and pending ops on it; an owned page with refs 0 has a block present
- *   G4  a page that a checkpoint or a record in the log may name is reused only after a checkpoint
- *       that began after it was given up is durable; none is reused while a transfer on it runs
- *       (pins)
+ *   G4  a page is reused only after a checkpoint that began after it was given up is durable: until
+ *       then a power cut may bring its owner back, because the op that took it away is not proved
+ *       committed, or because a checkpoint or a record in the log names it. None is reused while a
+ *       transfer on it runs (pins)
  *   G5  overwrites in fresh pages draw on a reserve of spare_max pages that new data never takes:
  *       what pages_room() promises is there whatever is overwritten meanwhile
  *
@@ -41,7 +42,7 @@ struct page {
 				*/
 	uint32_t extent : 28;
 	uint32_t state : 2;   /* enum page_state */
-	uint32_t in_ckpt : 1; /* G4: a checkpoint or log record may name it */
+	uint32_t in_ckpt : 1; /* the checkpoint that was opened names it: for replay */
 	uint32_t spare : 1;   /* G5: counts against the reserve */
 	uint32_t next;        /* hash chain or limbo list */
 	uint16_t refs;        /* G3 */

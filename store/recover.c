@@ -161,8 +161,10 @@ static int choose_super(struct recovery *r, const struct disk_super **ret)
 		for (unsigned k = i + 1; k < SUPER_COPIES; k++)
 			if (got[i] == 0 && got[k] == 0 &&
 			    memcmp(copy_at(r, i), copy_at(r, k), BLOCK_BYTES) == 0 &&
-			    (!*ret || copy_at(r, i)->generation > (*ret)->generation))
+			    (!*ret || copy_at(r, i)->generation > (*ret)->generation)) {
 				*ret = copy_at(r, i);
+				super_good_pair(r->s, i, k);
+			}
 	if (*ret)
 		return 0;
 	if (r->newest)

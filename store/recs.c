@@ -306,7 +306,6 @@ static void compose(struct store *s, uint32_t slot, struct disk_recs *to)
 		for (uint32_t b = 0; b < PAGE_BLOCKS; b++)
 			if (!(p->present >> b & 1))
 				to->rec[i].crcs[b] = 0;
-		p->in_ckpt = 1;
 		used |= 1ull << i;
 	}
 	recs_seal(to, s->super.secret);
@@ -444,6 +443,6 @@ void recs_check_all(const struct store *s)
 		const struct page *p = &s->pages.v[page];
 
 		if (r->used[page / RECS_PAGES] >> page % RECS_PAGES & 1)
-			CHECK(p->state == PAGE_OWNED && p->in_ckpt);
+			CHECK(p->state == PAGE_OWNED);
 	}
 }

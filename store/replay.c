@@ -56,7 +56,6 @@ int replay_recs(struct recovery *r, uint32_t block, const struct disk_recs *from
 					     "more than %u volumes",
 					     id, PAGES_VOLUMES_MAX);
 		p->present = rec->present;
-		p->in_ckpt = 1;
 	}
 	recs_seed(s, block, from);
 	return 0;

@@ -3,19 +3,18 @@
 
 #include "store/internal.h"
 
-/* Copies 1 and 2, flush, copies 3 and 4, flush: at any moment two equal copies of one generation
- * are on the disk, and open takes the newest generation that has two. */
+/* Two copies, flush, the other two, flush: at any moment two equal copies of one generation are
+ * durable, and open takes the newest generation that has two. So what is written first must not be
+ * the only pair that is good: after a power cut that is found out when the store is opened
+ * (super_good_pair). And what a process reads that was killed may be in the device's cache only: an
+ * open flushes before it writes. */
 
-enum { STEP_FIRST, STEP_FLUSH_FIRST, STEP_SECOND, STEP_FLUSH_SECOND, STEP_END };
+enum { STEP_FLUSH, STEP_FIRST, STEP_FLUSH_FIRST, STEP_SECOND, STEP_FLUSH_SECOND, STEP_END };
 
 static void step(struct store *s);
 
-static void step_done(struct disk_io *io, int res)
+static void transfer_done(struct super_writer *w, int res)
 {
-	/* env_priv is env's; the writer is found through the io it embeds. */
-	struct super_writer *w = io->op == DISK_WRITE && io->offset_bytes / SUPER_STRIDE_BYTES % 2
-					 ? CONTAINER_OF(io, struct super_writer, io[1])
-					 : CONTAINER_OF(io, struct super_writer, io[0]);
 	struct store *s = CONTAINER_OF(w, struct store, sw);
 
 	s->ios--;
@@ -25,17 +24,27 @@ static void step_done(struct disk_io *io, int res)
 		step(s);
 }
 
-static void write_pair(struct store *s, unsigned first)
+static void done_0(struct disk_io *io, int res)
+{
+	transfer_done(CONTAINER_OF(io, struct super_writer, io[0]), res);
+}
+
+static void done_1(struct disk_io *io, int res)
+{
+	transfer_done(CONTAINER_OF(io, struct super_writer, io[1]), res);
+}
+
+static void write_pair(struct store *s, const uint8_t copies[2])
 {
 	struct super_writer *w = &s->sw;
 
 	w->ios = 2;
 	for (unsigned i = 0; i < 2; i++) {
 		w->io[i] = (struct disk_io){.op = DISK_WRITE,
-					    .offset_bytes = super_offset_bytes(first + i),
+					    .offset_bytes = super_offset_bytes(copies[i]),
 					    .len_bytes = BLOCK_BYTES,
 					    .data = w->block,
-					    .done = step_done};
+					    .done = i ? done_1 : done_0};
 		store_submit(s, &w->io[i]);
 	}
 }
@@ -45,8 +54,21 @@ static void flush(struct store *s)
 	struct super_writer *w = &s->sw;
 
 	w->ios = 1;
-	w->io[0] = (struct disk_io){.op = DISK_FLUSH, .done = step_done};
+	w->io[0] = (struct disk_io){.op = DISK_FLUSH, .done = done_0};
 	store_submit(s, &w->io[0]);
+}
+
+void super_good_pair(struct store *s, unsigned a, unsigned b)
+{
+	struct super_writer *w = &s->sw;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < SUPER_COPIES; i++)
+		if (i != a && i != b)
+			w->order[n++] = (uint8_t)i;
+	w->order[n++] = (uint8_t)a;
+	w->order[n++] = (uint8_t)b;
+	w->unflushed = true;
 }
 
 static void start(struct store *s)
@@ -60,7 +82,8 @@ static void start(struct store *s)
 	s->super.generation++;
 	super_seal(&s->super);
 	*w->block = s->super;
-	w->step = STEP_FIRST;
+	w->step = w->unflushed ? STEP_FLUSH : STEP_FIRST;
+	w->unflushed = false;
 	step(s);
 }
 
@@ -91,10 +114,13 @@ static void step(struct store *s)
 		w->step = STEP_END;
 	switch (w->step++) {
 	case STEP_FIRST:
-		write_pair(s, 0);
+		write_pair(s, &w->order[0]);
 		break;
 	case STEP_SECOND:
-		write_pair(s, 2);
+		write_pair(s, &w->order[2]);
+		break;
+	case STEP_FLUSH:
+		flush(s);
 		break;
 	case STEP_FLUSH_FIRST:
 #ifdef CRASH_PLANT_SUPER_NO_FIRST_FLUSH
