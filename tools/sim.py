@@ -56,7 +56,7 @@ def hunt(name, minutes):
     """Run the hunters of a plant until one finds something or the time is over."""
     hunters = {"sim/chain-sim": ["--minutes", str(minutes), "--first", "1"]}
     if in_store(name):
-        hunters["store/crash_store"] = ["--seconds", str(int(minutes * 60))]
+        hunters["tests/crash/crash_store"] = ["--jobs", "1", "--bad", "1", "--minutes", str(minutes)]
     folder = build_plant(name, hunters)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     found = None
