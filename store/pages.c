@@ -318,22 +318,22 @@ uint32_t pages_reserve(struct pages *g, const struct page_key *key, uint32_t cha
 bool pages_reserve_at(struct pages *g, uint32_t id, const struct page_key *key, uint32_t chain_slot)
 {
 	struct page *p = &g->v[id];
-	bool limbo = p->state == PAGE_LIMBO, in_ckpt = p->in_ckpt;
+	bool in_ckpt = p->in_ckpt;
 
 	CHECK(g->replaying);
 	CHECK(id < g->n);
-	if (p->state != PAGE_FREE && !limbo)
-		return false;
-	if (!limbo)
+	if (p->state == PAGE_LIMBO) {
+		volume_release(g, p);
+		g->limbo_n--;
+	} else if (p->state == PAGE_FREE) {
 		mark_taken(g, id);
-	if (!name(g, id, key, chain_slot)) {
-		if (!limbo)
-			put_back(g, id);
-		else
-			*p = (struct page){.state = PAGE_LIMBO, .in_ckpt = in_ckpt};
+	} else {
 		return false;
 	}
-	g->limbo_n -= limbo;
+	if (!name(g, id, key, chain_slot)) {
+		put_back(g, id); /* too many volumes: recovery ends with that */
+		return false;
+	}
 	reserved(g, id);
 	p->in_ckpt = in_ckpt;
 	return true;
@@ -347,12 +347,12 @@ static void spare_done(struct pages *g, struct page *p)
 
 static void limbo(struct pages *g, struct page *p)
 {
-	volume_release(g, p);
 	p->state = PAGE_LIMBO;
 	p->present = 0;
 	g->limbo_n++;
 	if (g->replaying)
-		return; /* may be named again: gathered at the end */
+		return; /* may be named again: gathered at the end, and keeps its name until then */
+	volume_release(g, p);
 	p->next = g->limbo_new;
 	g->limbo_new = pages_id(g, p);
 }
@@ -420,24 +420,46 @@ bool pages_drop(struct pages *g, struct page *p)
 	return true;
 }
 
+/* @to takes the place of @from. */
+static void move(struct pages *g, struct page *from, uint32_t to)
+{
+	unhash(g, from);
+	g->v[to] = *from;
+	hash(g, &g->v[to]);
+	*from = (struct page){.state = PAGE_FREE};
+}
+
+/* What replay gave up. A page the checkpoint does not name was free in it, was taken and given up
+ * by ops that are proved committed or undone for good, and may have been taken again before the
+ * cut: it is free. One that it names may have its owner back: older ops than the checkpoint took
+ * its place for a while. */
+static void settle_limbo(struct pages *g, uint32_t id)
+{
+	struct page *p = &g->v[id], *owner;
+	const struct page_key key = {pages_volume(g, p), p->extent, p->slot};
+
+	owner = p->in_ckpt ? pages_find(g, &key) : NULL;
+	volume_release(g, p);
+	if (p->in_ckpt && (!owner || pages_id(g, owner) < g->n)) {
+		p->next = g->limbo_new;
+		g->limbo_new = id;
+		return;
+	}
+	g->limbo_n--;
+	if (owner)
+		move(g, owner, id);
+	else
+		mark_free(g, id);
+}
+
 int pages_replayed(struct pages *g)
 {
 	g->replaying = false;
-	for (uint32_t i = 0; i < g->n; i++) {
-		if (g->v[i].state != PAGE_LIMBO)
-			continue;
-		/* Free in the checkpoint, taken and given up by ops that are proved committed or
-		 * undone for good: it may have been taken again already before the cut. */
-		if (!g->v[i].in_ckpt) {
-			mark_free(g, i);
-			g->limbo_n--;
-			continue;
-		}
-		g->v[i].next = g->limbo_new;
-		g->limbo_new = i;
-	}
+	for (uint32_t i = 0; i < g->n; i++)
+		if (g->v[i].state == PAGE_LIMBO)
+			settle_limbo(g, i);
 	for (uint32_t i = 0; i < g->virtual_next; i++) {
-		struct page *from = &g->v[g->n + i], *to;
+		struct page *from = &g->v[g->n + i];
 		uint32_t id;
 
 		if (from->state != PAGE_OWNED)
@@ -446,11 +468,7 @@ int pages_replayed(struct pages *g)
 		if (id == PAGE_NONE)
 			return -ENOSPC;
 		CHECK(from->present == 0);
-		unhash(g, from);
-		to = &g->v[id];
-		*to = *from;
-		hash(g, to);
-		from->state = PAGE_FREE;
+		move(g, from, id);
 	}
 	g->virtual_first = PAGE_NONE;
 	g->virtual_next = 0;

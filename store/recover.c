@@ -257,6 +257,7 @@ static int walk(struct recovery *r, bool *ret_wait)
 		const struct disk_log_hdr *h;
 		enum look look = log_header(r, r->at, &h);
 		struct log_ref ref;
+		int res;
 
 		*ret_wait = look == LOOK_WAIT;
 		if (look == LOOK_WAIT)
@@ -272,6 +273,9 @@ static int walk(struct recovery *r, bool *ret_wait)
 		if (l->count == l->ring_n || ref.blocks > l->blocks - l->used)
 			return recovery_fail(r, -EBADMSG, "device log: longer than its region");
 		r->stable = MAX(r->stable, h->stable);
+		res = replay_marks(r, h);
+		if (res)
+			return res;
 		log_push(r->s, &ref);
 		r->at = l->head;
 	}
@@ -312,6 +316,7 @@ static int prove(struct recovery *r, bool *ret_wait)
 		}
 		if (!payload_ok(h)) {
 			log_cut(r->s, r->at);
+			r->marks_due = true;
 			return 0;
 		}
 	}
@@ -355,31 +360,59 @@ static int scan(struct recovery *r, bool *ret_wait)
 	return 0;
 }
 
-/* ---- REPLAY ---- */
+/* ---- MARKS, REPLAY ---- */
+
+/* Batch r->at of those that are kept, or NULL: @ret_res says an error, or it is being read. */
+static const struct disk_log_hdr *kept_batch(struct recovery *r, bool *ret_wait, int *ret_res)
+{
+	struct log *l = &r->s->log;
+	const struct log_ref *ref = batch_at(l, r->at);
+	const struct disk_log_hdr *h;
+	enum look look = log_header(r, ref->block, &h);
+
+	*ret_wait = look == LOOK_WAIT;
+	*ret_res = 0;
+	if (look == LOOK_WAIT) {
+		recovery_progress(r, "replaying the device log", r->at, l->count);
+		return NULL;
+	}
+	if (look == LOOK_OK && h->lsn == ref->lsn)
+		return h;
+	*ret_res = recovery_fail(r, -EBADMSG,
+				 "device log: batch %" PRIu64
+				 " changed while it was read: check the device",
+				 ref->lsn);
+	return NULL;
+}
+
+static int marks(struct recovery *r, bool *ret_wait)
+{
+	int res = 0;
+
+	*ret_wait = false;
+	for (; r->marks_due && r->at < r->s->log.count; r->at++) {
+		const struct disk_log_hdr *h = kept_batch(r, ret_wait, &res);
+
+		if (h)
+			res = replay_marks(r, h);
+		if (!h || res)
+			return res;
+	}
+	return 0;
+}
 
 static int replay(struct recovery *r, bool *ret_wait)
 {
 	struct log *l = &r->s->log;
+	int res = 0;
 
 	*ret_wait = false;
 	for (; r->at < l->count; r->at++) {
-		const struct log_ref *ref = batch_at(l, r->at);
-		const struct disk_log_hdr *h;
-		enum look look = log_header(r, ref->block, &h);
-		int res;
+		const struct disk_log_hdr *h = kept_batch(r, ret_wait, &res);
 
-		*ret_wait = look == LOOK_WAIT;
-		if (look == LOOK_WAIT) {
-			recovery_progress(r, "replaying the device log", r->at, l->count);
-			return 0;
-		}
-		if (look == LOOK_BAD || h->lsn != ref->lsn)
-			return recovery_fail(r, -EBADMSG,
-					     "device log: batch %" PRIu64
-					     " changed while it was read: check the device",
-					     ref->lsn);
-		res = replay_batch(r, h, (l->first + r->at) % l->ring_n);
-		if (res)
+		if (h)
+			res = replay_batch(r, h, (l->first + r->at) % l->ring_n);
+		if (!h || res)
 			return res;
 	}
 	return replay_finish(r);
@@ -470,6 +503,8 @@ static int run_phase(struct recovery *r, bool *ret_wait)
 		return prove(r, ret_wait);
 	case REC_SCAN:
 		return scan(r, ret_wait);
+	case REC_MARKS:
+		return marks(r, ret_wait);
 	case REC_REPLAY:
 		return replay(r, ret_wait);
 	case REC_PAGES:
@@ -490,8 +525,10 @@ static void next_phase(struct recovery *r)
 	r->win_n = 0;
 	if (r->phase == REC_WALK)
 		r->at = l->head;
-	if (r->phase == REC_PROVE || r->phase == REC_REPLAY)
+	if (r->phase == REC_PROVE || r->phase == REC_MARKS || r->phase == REC_REPLAY)
 		r->at = 0;
+	if (r->phase == REC_MARKS && r->marks_due)
+		replay_forget_marks(r);
 	if (r->phase == REC_SCAN) {
 		r->at = l->count ? block_after(l, batch_at(l, l->count - 1)) : l->head;
 		r->left = l->blocks - l->used;
@@ -516,7 +553,8 @@ static void step(struct recovery *r)
 
 size_t recovery_bytes(void)
 {
-	return arena_cost(sizeof(struct recovery), ARENA_ALIGN);
+	return arena_cost(sizeof(struct recovery), ARENA_ALIGN) +
+	       arena_cost(RECOVERY_CUTS * sizeof(struct recovery_cut), ARENA_ALIGN);
 }
 
 void recovery_start(struct store *s, struct arena *a, const struct id128 *incarnation,
@@ -533,6 +571,7 @@ void recovery_start(struct store *s, struct arena *a, const struct id128 *incarn
 			       .incarnation = *incarnation,
 			       .done = done,
 			       .arg = arg};
+	r->cuts = arena_alloc(a, RECOVERY_CUTS * sizeof(r->cuts[0]), ARENA_ALIGN);
 	s->recovery = r;
 	recovery_read_window(r, 0, 0, SUPER_REGION_BYTES / BLOCK_BYTES);
 }

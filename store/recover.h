@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* recover - from the bytes on a disk to an open store.
  *
- *	SUPER -> CKPT -> RECORDS -> WALK -> PROVE -> SCAN -> REPLAY -> PAGES -> WRITE
+ *	SUPER -> CKPT -> RECORDS -> WALK -> PROVE -> SCAN -> MARKS -> REPLAY -> PAGES -> WRITE
  *
  *   SUPER   the newest superblock with two equal copies
  *   CKPT    its checkpoint: where record blocks lie, watermarks, request tables
@@ -10,6 +10,8 @@
  *   PROVE   payload CRCs of the batches no later header vouches for ("stable"); the first bad one
  *           and what follows is cut: the torn end
  *   SCAN    the rest of the log: a header that could only exist if the cut were acknowledged is rot
+ *   MARKS   what is committed at the end of the log, and what was undone in it; WALK has found that
+ *           already unless something was cut
  *   REPLAY  records in log order: epochs, ops; ops <= known are committed, the others are pending
  *   PAGES   ops that went straight to pages and that no header vouches for: the first one of a
  *chain whose pages are not all there is undone, with what follows it on that chain WRITE superblock
@@ -33,9 +35,16 @@ enum recovery_phase {
 	REC_WALK,
 	REC_PROVE,
 	REC_SCAN,
+	REC_MARKS,
 	REC_REPLAY,
 	REC_PAGES,
 	REC_WRITE
+};
+
+#define RECOVERY_CUTS 8192u
+struct recovery_cut { /* a TRUNCATE in the log */
+	uint64_t lsn, to;
+	uint32_t slot; /* of its chain */
 };
 
 struct recovery {
@@ -55,6 +64,9 @@ struct recovery {
 		uint8_t *buf;
 		uint32_t at, n; /* record blocks in it */
 	} home[2];
+	struct recovery_cut *cuts; /* RECOVERY_CUTS */
+	uint32_t cuts_n;
+	bool marks_due;           /* MARKS has something to do */
 	uint32_t prove_chain;     /* PAGES: slot of the chain ... */
 	uint64_t prove_seq;       /* ... its op ... */
 	uint32_t prove_page;      /* ... and how many of its pages were read */
@@ -67,6 +79,9 @@ struct recovery {
 	uint64_t told_ns; /* when progress was reported last */
 };
 
+/* Watermarks and TRUNCATEs of one batch; forget those of all. */
+MUST_CHECK int replay_marks(struct recovery *r, const struct disk_log_hdr *h);
+void replay_forget_marks(struct recovery *r);
 /* Records of one batch. @payload_block: of the batch's first payload block in the log. 0, -EBADMSG,
  * -ENOSPC with r->why. */
 MUST_CHECK int replay_batch(struct recovery *r, const struct disk_log_hdr *h, uint32_t ring);

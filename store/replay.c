@@ -85,7 +85,7 @@ static int ckpt_chain(struct recovery *r, const struct disk_ckpt_hdr *h)
 		return -ENOSPC;
 	c->epoch = from->epoch;
 	c->history = from->history;
-	c->ckpt_known = from->known;
+	c->ckpt_known = c->known = from->known;
 	c->base = c->committed = c->durable = c->appended = from->base;
 	c->next = from->base + 1;
 	r->ckpt_chain = c;
@@ -121,13 +121,72 @@ int replay_ckpt(struct recovery *r, const struct disk_ckpt_hdr *h)
 	return ckpt_client(r, h);
 }
 
+/* ---- marks ---- */
+
+static struct chain *need_chain(struct recovery *r, uint32_t id);
+
+static int mark_item(struct recovery *r, const struct log_item *it, uint64_t lsn)
+{
+	uint32_t id = it->op       ? it->op->chain
+		      : it->commit ? it->commit->chain
+		      : it->epoch  ? it->epoch->chain
+				   : it->truncate->chain;
+	struct chain *c = need_chain(r, id);
+
+	if (!c)
+		return -ENOSPC;
+	if (it->op)
+		c->known = MAX(c->known, it->op->known);
+	if (it->commit)
+		c->known = MAX(c->known, it->commit->seq);
+	if (!it->truncate)
+		return 0;
+	if (r->cuts_n == RECOVERY_CUTS)
+		return recovery_fail(r, -EBADMSG, "device log: more than %u ends cut off",
+				     RECOVERY_CUTS);
+	r->cuts[r->cuts_n++] =
+		(struct recovery_cut){.slot = c->slot, .lsn = lsn, .to = it->truncate->to};
+	return 0;
+}
+
+int replay_marks(struct recovery *r, const struct disk_log_hdr *h)
+{
+	struct log_cursor cur;
+	struct log_item it;
+	const char *why;
+	int more, res = 0;
+
+	log_cursor_init(&cur, h);
+	while ((more = log_cursor_next(&cur, &it, &why)) == 1 && res == 0)
+		res = mark_item(r, &it, h->lsn);
+	if (more < 0)
+		return recovery_fail(r, -EBADMSG, "%s (batch %" PRIu64 "): the log is damaged", why,
+				     h->lsn);
+	return res;
+}
+
+void replay_forget_marks(struct recovery *r)
+{
+	r->cuts_n = 0;
+	for (uint32_t i = 0; i < r->s->chains_n; i++)
+		r->s->chains[i].known = r->s->chains[i].ckpt_known;
+}
+
+/* Was the op undone later? Its number may have been used again. */
+static bool was_undone(const struct recovery *r, const struct chain *c, uint64_t seq, uint64_t lsn)
+{
+	for (uint32_t i = 0; i < r->cuts_n; i++)
+		if (r->cuts[i].slot == c->slot && r->cuts[i].lsn > lsn && r->cuts[i].to < seq)
+			return true;
+	return false;
+}
+
 /* ---- ops ---- */
 
-/* A watermark counts from its place in the log on: only from batches that were kept, and early
- * enough for pending ops never to be more than a window. */
-static void commit_known(struct store *s, struct chain *c, uint64_t known)
+/* What is committed at the end of the log is committed where it stands in it: so a page that one
+ * chain gave up, and another took after that, changes hands in the same order again. */
+static void commit_known(struct store *s, struct chain *c)
 {
-	c->known = MAX(c->known, known);
 	while (c->committed < c->known && c->committed < c->appended)
 		commit_one(s, c, chain_op(c, c->committed + 1));
 }
@@ -197,7 +256,7 @@ static int add_op(struct recovery *r, struct chain *c, const struct log_item *it
 	c->durable = c->next = c->appended;
 	c->next++;
 	log_ref_live(s, ring, 1);
-	commit_known(s, c, 0);
+	commit_known(s, c);
 	return 0;
 }
 
@@ -210,11 +269,12 @@ static int replay_op(struct recovery *r, const struct log_item *it, const struct
 
 	if (!c)
 		return -ENOSPC;
-	commit_known(s, c, it->op->known);
 	s->log.ring[ring].cost += cost;
 	s->cost += cost;
 	if (s->cost > s->index.entries_n)
 		return recovery_fail(r, -EBADMSG, "device log: holds more blocks than it has");
+	if (was_undone(r, c, it->op->seq, h->lsn))
+		return 0;
 	if (it->op->seq < c->next) {
 		if (it->op->seq > c->base && !(it->rec->flags & LOG_F_AGAIN))
 			return recovery_fail(r, -EBADMSG,
@@ -231,22 +291,17 @@ static int replay_op(struct recovery *r, const struct log_item *it, const struct
 	return add_op(r, c, it, h, ring);
 }
 
-/* Undo (02 C7): what came after is gone, unless it is known to be committed. What the checkpoint
- * holds was numbered after that, if the numbers are the same. */
+/* Undo (02 C7): what it undoes was left out (was_undone()). What the checkpoint holds was numbered
+ * after that, if the numbers are the same. */
 static int replay_truncate(struct recovery *r, const struct disk_log_truncate *t)
 {
-	struct store *s = r->s;
-	struct chain *c = chain_find(s, t->chain);
-	uint64_t to = c ? MAX(t->to, c->base) : 0;
+	struct chain *c = chain_find(r->s, t->chain);
 
-	if (!c)
-		return 0;
-	c->skipped = MIN(c->skipped, to);
-	if (to < c->committed)
+	if (c && c->committed > MAX(t->to, c->base))
 		return recovery_fail(r, -EBADMSG, "device log: chain %u undoes committed ops",
 				     c->id);
-	while (c->appended > to)
-		pending_undo(s, c);
+	if (c)
+		c->skipped = MIN(c->skipped, MAX(t->to, c->base));
 	return 0;
 }
 
@@ -263,9 +318,7 @@ static int replay_item(struct recovery *r, const struct log_item *it, const stru
 	c = need_chain(r, id);
 	if (!c)
 		return -ENOSPC;
-	if (it->commit) {
-		commit_known(r->s, c, it->commit->seq);
-	} else if (it->epoch->epoch >= c->epoch) {
+	if (it->epoch && it->epoch->epoch >= c->epoch) {
 		c->epoch = it->epoch->epoch;
 		c->history = it->epoch->history;
 	}
@@ -295,9 +348,6 @@ int replay_finish(struct recovery *r)
 	for (uint32_t i = 0; i < s->chains_n; i++) {
 		struct chain *c = &s->chains[i];
 
-		/* Not before: the log may hold ops that were undone and whose numbers were used
-		 * again before the checkpoint was written. */
-		commit_known(s, c, c->ckpt_known);
 		if (c->appended < c->skipped)
 			return recovery_fail(r, -EBADMSG,
 					     "device log: chain %u misses op %" PRIu64
