@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "chaind/cmd.h"
+#include "chaind/cmd_inspect.h"
 #include "chaind/cmd_share.h"
 #include "lib/size.h"
 
@@ -54,6 +55,8 @@ static const char usage_text[] =
 	"                  [--advertise ADDR[,ADDR...]] [--memory SIZE]\n"
 	"                  [--reactors N] [--pin CPUS] [--scrub DAYS]\n"
 	"                  [--trust-write-through] [--insecure-lab=PREFIX]\n"
+	"       chaind inspect STORE [--json] [superblock|checkpoint|log|pages|extent V E]\n"
+	"       chaind fsck STORE [--quick] [--json]\n"
 	"\n"
 	"The storage daemon of a chainblk cluster. STORE is a file or a block device.\n"
 	"\n"
@@ -225,8 +228,13 @@ int main(int argc, char **argv)
 	const struct command *cmd = NULL;
 	struct options o = {0};
 	unsigned given;
-	int rc = parse_options(argc, argv, &o, &given);
+	int rc;
 
+	if (argc > 1 && strcmp(argv[1], "inspect") == 0)
+		return cmd_inspect(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "fsck") == 0)
+		return cmd_fsck(argc - 1, argv + 1);
+	rc = parse_options(argc, argv, &o, &given);
 	if (rc >= 0)
 		return rc;
 	if (argc - optind != 2)
@@ -235,7 +243,7 @@ int main(int argc, char **argv)
 		if (strcmp(argv[optind], commands[i].word) == 0)
 			cmd = &commands[i];
 	if (!cmd)
-		return cmd_usage_error("the commands are format and run");
+		return cmd_usage_error("the commands are format, run, inspect and fsck");
 	if (stray_option(cmd, given)) {
 		fprintf(stderr, "chaind: %s takes no --%s: see chaind --help\n", cmd->word,
 			stray_option(cmd, given));
