@@ -134,10 +134,10 @@ struct chain {
 		fresh; /* blocks that lie in their page, whose records do not say so yet */
 	struct reqtab reqs;
 	struct epoch_change changes[EPOCH_CHANGES_PER_CHAIN];
-	/* recovery: next op expected, watermark of the checkpoint, highest watermark seen, highest
-	 * op passed over because a copy of its predecessor follows; checksums of pending ops, which
-	 * have no caller to keep them, go round in a ring */
-	uint64_t next, ckpt_known, known, skipped;
+	/* recovery: next op expected, watermark of the checkpoint, highest of all, highest in the
+	 * log so far, highest op passed over because a copy of its predecessor follows; checksums
+	 * of pending ops, which have no caller to keep them, go round in a ring */
+	uint64_t next, ckpt_known, known, marked, skipped;
 	/* what recovery undid: written as TRUNCATE with the first header; UINT64_MAX: nothing */
 	uint64_t undo_to;
 	uint32_t *rec_crcs;
@@ -380,6 +380,8 @@ void index_drop(struct store *s, struct page *p, uint32_t at); /* entry @at, whi
 void page_drop(struct store *s, struct page *p); /* if nothing is in it and nobody needs it */
 void commit_one(struct store *s, struct chain *c, struct store_op *op);
 void pending_drop_pages(struct store *s, struct store_op *op);
+/* Is the @i-th of its fresh pages reserved for it? */
+bool pending_holds(const struct store *s, const struct store_op *op, uint32_t i);
 static inline bool op_takes_pages(const struct op_rec *rec, bool zero)
 {
 	return rec->kind == OP_WRITE || (rec->kind == OP_WRITE_SAME && !zero);

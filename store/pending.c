@@ -241,6 +241,11 @@ static bool is_reserved(const struct store *s, uint32_t id, const struct op_rec 
 	       pages_volume(&s->pages, p) == rec->volume;
 }
 
+bool pending_holds(const struct store *s, const struct store_op *op, uint32_t i)
+{
+	return is_reserved(s, op->pages[i], &op->rec, op_pages_of(&op->rec).first + i);
+}
+
 void pending_drop_pages(struct store *s, struct store_op *op)
 {
 	const struct op_rec *rec = &op->rec;

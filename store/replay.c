@@ -136,11 +136,15 @@ static int mark_item(struct recovery *r, const struct log_item *it, uint64_t lsn
 	if (!c)
 		return -ENOSPC;
 	if (it->op)
-		c->known = MAX(c->known, it->op->known);
+		c->marked = MAX(c->marked, it->op->known);
 	if (it->commit)
-		c->known = MAX(c->known, it->commit->seq);
+		c->marked = MAX(c->marked, it->commit->seq);
+	c->known = MAX(c->known, c->marked);
 	if (!it->truncate)
 		return 0;
+	if (it->truncate->to < c->marked)
+		return recovery_fail(r, -EBADMSG, "device log: chain %u undoes committed ops",
+				     c->id);
 	if (r->cuts_n == RECOVERY_CUTS)
 		return recovery_fail(r, -EBADMSG, "device log: more than %u ends cut off",
 				     RECOVERY_CUTS);
@@ -168,8 +172,10 @@ int replay_marks(struct recovery *r, const struct disk_log_hdr *h)
 void replay_forget_marks(struct recovery *r)
 {
 	r->cuts_n = 0;
-	for (uint32_t i = 0; i < r->s->chains_n; i++)
+	for (uint32_t i = 0; i < r->s->chains_n; i++) {
 		r->s->chains[i].known = r->s->chains[i].ckpt_known;
+		r->s->chains[i].marked = 0;
+	}
 }
 
 /* Was the op undone later? Its number may have been used again. */
@@ -404,7 +410,7 @@ static int pages_held(struct recovery *r, const struct chain *c)
 		const struct store_op *op = chain_op(c, seq);
 
 		for (uint32_t i = 0; i < op->pages_n; i++)
-			if (r->s->pages.v[op->pages[i]].state != PAGE_RESERVED)
+			if (!pending_holds(r->s, op, i))
 				return recovery_fail(r, -EBADMSG,
 						     "device log: page %u of op %" PRIu64
 						     " of chain %u belongs to another",
