@@ -68,6 +68,7 @@ static void start(struct disk *d, struct disk_io *io)
 		break;
 	}
 	io_uring_sqe_set_data(sqe, &slot->op);
+	uring_disk_ready(d->r);
 }
 
 static void disk_done(struct uring_op *op, int res, uint32_t cqe_flags)

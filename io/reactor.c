@@ -111,6 +111,17 @@ struct io_uring_sqe *uring_sqe(struct reactor *r)
 	return sqe;
 }
 
+/* Completions come in bunches, and a bunch takes time: to check what was read, to answer, to issue
+ * what comes next. A device that was given nothing meanwhile would be idle. What cannot be
+ * submitted now is at the end of the turn, where errors are looked at. */
+void uring_disk_ready(struct reactor *r)
+{
+	if (io_uring_sq_ready(&r->ring) < URING_EARLY)
+		return;
+	r->stats.submits++;
+	io_uring_submit(&r->ring);
+}
+
 static void reap(struct reactor *r)
 {
 	struct io_uring_cqe *cqes[CQES_PER_ROUND];

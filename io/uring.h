@@ -61,8 +61,13 @@ MUST_CHECK int uring_open(struct reactor *r, uint32_t entries, char err[IO_ERR_B
 /* What -errno of io_uring means where kernel.io_uring_disabled is @disabled, and what to do. */
 void uring_explain(int res, int disabled, char err[IO_ERR_BYTES]);
 
+/* Once so many entries wait, disk I/O does not wait for the end of the turn (U1). */
+#define URING_EARLY 8u
+
 /* A cleared submission entry; submits early only when the queue is full. Never NULL. */
 struct io_uring_sqe *uring_sqe(struct reactor *r);
+/* An entry of disk I/O is complete. */
+void uring_disk_ready(struct reactor *r);
 /* One turn; @block false: do not wait. 0 or -errno of io_uring itself. */
 MUST_CHECK int uring_turn(struct reactor *r, bool block);
 /* Index of the registered region that holds the bytes, or -1. */

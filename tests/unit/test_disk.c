@@ -116,6 +116,34 @@ static void test_disk_reads_back_from_registered_buffers(void **state)
 	write_and_read_back();
 }
 
+/* U1: a turn that issues much gives the device something to do before it ends. */
+static void test_disk_io_goes_out_in_eights_while_the_turn_goes_on(void **state)
+{
+	static struct one_io many[20];
+	struct env_disk *d = open_store();
+	struct buf *b = buf_get(&t.bufs, 4096, BUF_NODE);
+	uint64_t before = reactor_get_stats(t.r).submits;
+
+	(void)state;
+	ios_left = (int)ARRAY_LEN(many);
+	for (unsigned i = 0; i < ARRAY_LEN(many); i++) {
+		many[i] = (struct one_io){.io = {.op = DISK_READ,
+						 .len_bytes = 4096,
+						 .data = b->data,
+						 .done = one_done},
+					  .res = 1};
+		d->submit(d, &many[i].io);
+		assert_int_equal(many[i].res, 1); /* E1 */
+	}
+	/* The reactor's own wait for a wake-up is the first entry. */
+	assert_int_equal(reactor_get_stats(t.r).submits - before, 2);
+	io_test_run(&t);
+	for (unsigned i = 0; i < ARRAY_LEN(many); i++)
+		assert_int_equal(many[i].res, 0);
+	buf_put(b);
+	disk_close(d);
+}
+
 static void test_disk_takes_more_requests_than_it_has_slots(void **state)
 {
 	static struct one_io many[3000];
@@ -227,6 +255,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_disk_reads_back_what_it_wrote),
 		T(test_disk_reads_back_from_registered_buffers),
+		T(test_disk_io_goes_out_in_eights_while_the_turn_goes_on),
 		T(test_disk_takes_more_requests_than_it_has_slots),
 		T(test_disk_a_store_in_use_cannot_be_opened_again),
 		T(test_disk_parts_are_disks_that_do_not_reach_each_other),
