@@ -20,7 +20,8 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+from rows import ROOT, BenchError, median_pair, print_table, progress, row, run_json
+
 sys.path.insert(0, str(ROOT / "tools"))
 from cluster import Cluster, ClusterError  # noqa: E402
 
@@ -60,27 +61,6 @@ LIMITS = {
     "write_1m": [("raw_write_1m", "rawdisk --file {dir}/raw.dat --op write --block 1M --depth 8 --seq")],
     "read_1m": [("raw_read_1m", "rawdisk --file {dir}/raw.dat --op read --block 1M --depth 8 --seq")],
 }
-
-
-class BenchError(Exception):
-    """Names the thing that failed, ready to print."""
-
-
-def progress(text):
-    print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
-def run_json(argv, timeout_s):
-    """Run a program that prints one JSON line; raise BenchError with its last words otherwise."""
-    name = os.path.basename(argv[0])
-    try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        raise BenchError(f"{' '.join(argv)}: not done after {timeout_s} s") from None
-    if done.returncode != 0:
-        raise BenchError(f"{name} exited {done.returncode}: {' '.join(argv)}\n{done.stderr[-1500:]}")
-    return json.loads(done.stdout)
 
 
 class Process:
@@ -185,28 +165,14 @@ class Bench:
                 raise BenchError(f"fio through nbdkit failed: {done.stderr[-1500:]}")
             report = json.loads(done.stdout[done.stdout.index("{"):])
             side = report["jobs"][0]["write" if "write" in name else "read"]
-            rows.append({"name": name, "value": round(side["iops"], 1), "unit": "1/s",
-                         "limit": None, "ratio": None})
+            rows.append(row(name, "1/s", side["iops"]))
             progress(f"{name}: {side['iops']:.0f}/s")
         return rows
 
 
 def rows_of(rounds):
-    rows = []
-    for name, unit, value_of, limit_of in ROWS:
-        pairs = [(value_of(ours), limit_of(limits)) for ours, limits in rounds]
-        value, limit = sorted(pairs, key=lambda pair: pair[0] / pair[1])[len(pairs) // 2]
-        rows.append({"name": name, "value": round(value, 2), "unit": unit, "limit": round(limit, 2),
-                     "ratio": round(value / limit, 3)})
-    return rows
-
-
-def print_table(rows):
-    print(f"{'name':26} {'value':>12} {'limit':>12} {'ratio':>7}  unit")
-    for row in rows:
-        limit = "-" if row["limit"] is None else f"{row['limit']:.2f}"
-        ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        print(f"{row['name']:26} {row['value']:12.2f} {limit:>12} {ratio:>7}  {row['unit']}")
+    return [row(name, unit, *median_pair([(value_of(ours), limit_of(limits)) for ours, limits in rounds]))
+            for name, unit, value_of, limit_of in ROWS]
 
 
 def measure(args, folder):
@@ -217,9 +183,7 @@ def measure(args, folder):
         for number in range(args.rounds):
             progress(f"round {number + 1} of {args.rounds}")
             rounds.append(bench.round())
-        rows = rows_of(rounds)
-        rows.append({"name": "rss_mib", "value": round(bench.processes.rss_mib(), 1), "unit": "MiB",
-                     "limit": None, "ratio": None})
+        rows = rows_of(rounds) + [row("rss_mib", "MiB", bench.processes.rss_mib())]
         return rows + bench.nbd_rows(args.build)
     finally:
         bench.cluster.stop()
@@ -228,8 +192,9 @@ def measure(args, folder):
 def main():
     parser = argparse.ArgumentParser(
         prog="./dev bench", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__,
-        epilog="Exit status: 0 measured and every read verified, 1 not, 2 wrong usage. Needs about 12 "
-               "GB in $TMPDIR (default /var/tmp), which must be a real disk, and up to 8 minutes.")
+        epilog="`./dev bench store` is one daemon's store by itself. Exit status: 0 measured and every "
+               "read verified, 1 not, 2 wrong usage. Needs about 12 GB in $TMPDIR (default /var/tmp), "
+               "which must be a real disk, and up to 8 minutes.")
     parser.add_argument("--json", action="store_true", help="JSON alone on stdout")
     parser.add_argument("--seconds", type=int, default=4, help="of each measurement (default 4)")
     parser.add_argument("--rounds", type=int, default=3, help="limit and ours alternate N times (default 3)")

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0
+"""What the benches share: running a program that answers in JSON, rows of figures, their table."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+class BenchError(Exception):
+    """Names the thing that failed, ready to print."""
+
+
+def progress(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def run_json(argv, timeout_s):
+    """Run a program that prints one JSON object; raise BenchError with its last words otherwise."""
+    name = os.path.basename(argv[0])
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{' '.join(argv)}: not done after {timeout_s} s") from None
+    if done.returncode != 0:
+        raise BenchError(f"{name} exited {done.returncode}: {' '.join(argv)}\n{done.stderr[-1500:]}")
+    return json.loads(done.stdout)
+
+
+def median_pair(pairs):
+    """Of the rounds' (value, limit), the one with the median ratio."""
+    return sorted(pairs, key=lambda pair: pair[0] / pair[1])[len(pairs) // 2]
+
+
+def row(name, unit, value, limit=None):
+    return {"name": name, "value": round(value, 2), "unit": unit,
+            "limit": None if limit is None else round(limit, 2),
+            "ratio": None if limit is None else round(value / limit, 3)}
+
+
+def print_table(rows):
+    aims = any(one.get("aim") is not None for one in rows)
+    print(f"{'name':30} {'value':>12} {'limit':>12} {'ratio':>7}  unit" + ("        aim" if aims else ""))
+    for one in rows:
+        limit = "-" if one["limit"] is None else f"{one['limit']:.2f}"
+        ratio = "-" if one["ratio"] is None else f"{one['ratio']:.2f}"
+        line = f"{one['name']:30} {one['value']:12.2f} {limit:>12} {ratio:>7}  {one['unit']:10}"
+        if one.get("aim") is not None:
+            sign = "<=" if one["better"] == "lower" else ">="
+            line += f"  {sign} {one['aim']:g}{'' if one['met'] else '  missed'}"
+        print(line.rstrip())
