@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -13,8 +14,11 @@ class BenchError(Exception):
     """Names the thing that failed, ready to print."""
 
 
+START = time.monotonic()
+
+
 def progress(text):
-    print(f"bench: {text}", file=sys.stderr, flush=True)
+    print(f"bench: {time.monotonic() - START:5.1f} s: {text}", file=sys.stderr, flush=True)
 
 
 def run_json(argv, timeout_s):
