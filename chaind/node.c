@@ -177,6 +177,17 @@ void node_send_stale(struct node *n, struct env_conn *c, uint32_t chain)
 	node_send(n, c, f);
 }
 
+/* A store may fail with no op of ours on its way to it: while it destages, or writes a checkpoint.
+ */
+static void notice_failure(struct node *n)
+{
+	struct store_stats st;
+
+	store_stats(n->store, &st);
+	if (st.failed)
+		node_fail(n, "its reason is in the line before");
+}
+
 /* ---- the loop's events ---- */
 
 static void on_flush(struct env_task *t)
@@ -258,6 +269,7 @@ static void on_tick(struct env_timer *t)
 	if (n->closed)
 		return;
 	n->env->timer_arm(n->env, &n->tick, now + TICK_NS);
+	notice_failure(n);
 	session_tick(n, now);
 	peers_tick(n, now);
 	cfglink_tick(n, now);
