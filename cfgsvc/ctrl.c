@@ -249,6 +249,52 @@ void ctrl_register(struct ctrl_state *s, const struct wire_register *r, struct c
 				  .value = m->id};
 }
 
+/* Where the log of @chain ends; a replica that is not reported is not there. */
+static uint64_t reported_last(const struct wire_report *reports, uint32_t n, uint32_t chain)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (reports[i].chain == chain)
+			return reports[i].last;
+	return 0;
+}
+
+void ctrl_register_live(const struct ctrl_state *s, const struct ctrl_live *live,
+			const struct wire_register *r, const struct wire_report *reports,
+			uint32_t n, struct ctrl_answer *a)
+{
+	const struct ctrl_server_live *l = NULL;
+	uint64_t silent_ns = 0;
+
+	for (uint32_t i = 0; i < s->map.hdr.servers_n && !l; i++)
+		if (id128_eq(&s->map.servers[i].disk, &r->disk) &&
+		    !id128_eq(&s->map.servers[i].incarnation, &r->incarnation))
+			l = &live->servers[i];
+	if (!l)
+		return;
+	silent_ns = live->now_ns - l->seen_ns;
+	if (l->connected && silent_ns < CTRL_SILENT_NS) {
+		ctrl_refuse(a, -EBUSY,
+			    "server %s: a running daemon has this store (heard of %llu ms ago): a "
+			    "clone of its disk, or two daemons on one: stop the wrong one",
+			    r->name, (unsigned long long)(silent_ns / 1000000));
+		return;
+	}
+	for (uint32_t i = 0; i < l->replicas_n; i++) {
+		const struct wire_report *old = &l->replicas[i];
+		uint64_t last = reported_last(reports, n, old->chain);
+
+		if (last >= old->known)
+			continue;
+		ctrl_refuse(
+			a, -ESTALE,
+			"server %s: rolled-back or cloned disk: its log of chain %u ends at %llu, "
+			"it once had %llu committed: use the right disk",
+			r->name, old->chain, (unsigned long long)last,
+			(unsigned long long)old->known);
+		return;
+	}
+}
+
 void ctrl_open(const struct ctrl_state *s, const struct wire_open *req, struct ctrl_answer *a)
 {
 	const struct map_volume *v = chain_map_volume_named(&s->map, req->name);

@@ -11,8 +11,13 @@
  *   G2  a chain's epoch grows by one with every change of its record, and members keep their order
  *   G3  a chain is re-formed only if every member is connected under a new incarnation and all
  *       their logs end at the same seq (V3): then whatever was acknowledged is on each of them
- *   G4  members of a chain are of distinct failure domains (D5), whatever servers call themselves
- *later G5  live.servers[i] is about state.map.servers[i]
+ *   G4  members of a chain are of distinct failure domains (D5), whatever servers call
+ *       themselves later
+ *   G5  live.servers[i] is about state.map.servers[i]
+ *   G6  of two starts of one store only one is registered, as long as the first is heard of: a
+ *       clone, or a second daemon on one disk, does not take its place
+ *   G7  a replica's log never ends before what it once reported as committed: C7 cannot tell a
+ *       disk from a copy of it made since its last start, this can, while cfgsvc remembers
  *
  * Thread: the caller's; no state of its own. */
 
@@ -76,6 +81,12 @@ MUST_CHECK int ctrl_decode(const void *bytes, size_t len_bytes, struct ctrl_stat
 
 /* A server announces itself (C7). value = its id. */
 void ctrl_register(struct ctrl_state *s, const struct wire_register *r, struct ctrl_answer *a);
+/* What the running cluster has to say to a start that ctrl_register() would take: refused when the
+ * one it follows still runs (-EBUSY, for now: G5), or when its @n reports show an older disk than
+ * was seen before (-ESTALE: G6). @s: the state before that registration. */
+void ctrl_register_live(const struct ctrl_state *s, const struct ctrl_live *live,
+			const struct wire_register *r, const struct wire_report *reports,
+			uint32_t n, struct ctrl_answer *a);
 /* Every wire_admin_op but STATUS. */
 void ctrl_admin(struct ctrl_state *s, const struct wire_admin *req, const struct ctrl_live *live,
 		struct ctrl_answer *a);

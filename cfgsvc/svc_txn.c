@@ -199,6 +199,19 @@ static void put_next(struct svc *s, struct svc_job *job)
 	s->cfg.store->put(s->cfg.store, s->rev, s->bytes, ctrl_encoded_bytes(s->next), put_done, s);
 }
 
+static void register_job(struct svc *s, const struct frame *f, struct ctrl_answer *a)
+{
+	const struct wire_register *r = BODY(wire_register, f);
+	const struct wire_report *reports =
+		f->data ? (const struct wire_report *)(const void *)f->data->data : NULL;
+
+	ctrl_register(s->next, r, a);
+	if (a->status == 0)
+		ctrl_register_live(s->cur, s->live, r, reports,
+				   f->data ? f->data->len_bytes / (uint32_t)sizeof(*reports) : 0,
+				   a);
+}
+
 static void job_start(struct svc *s, struct svc_job *job)
 {
 	const struct frame *f = job->f;
@@ -208,7 +221,7 @@ static void job_start(struct svc *s, struct svc_job *job)
 	*s->next = *s->cur;
 	s->live->now_ns = s->env->now_ns(s->env);
 	if (f->hdr.type == WIRE_REGISTER) {
-		ctrl_register(s->next, BODY(wire_register, f), a);
+		register_job(s, f, a);
 	} else if (f->hdr.type == WIRE_OPEN) {
 		ctrl_open(s->next, BODY(wire_open, f), a);
 	} else if (BODY(wire_admin, f)->op != ADMIN_STATUS) {

@@ -10,6 +10,8 @@
 #define RETRY_MIN_NS (100ull * 1000 * 1000)
 #define RETRY_MAX_NS (2000ull * 1000 * 1000)
 #define ANSWER_NS (5ull * 1000 * 1000 * 1000)
+/* Longer than it takes cfgsvc to notice that the daemon before us is gone. */
+#define TAKEN_NS (10ull * 1000 * 1000 * 1000)
 
 static void drop(struct node *n, bool close)
 {
@@ -232,6 +234,20 @@ static bool is_final(int code)
 	       code == -ENOSPC;
 }
 
+/* Another daemon has the store: the one before us, of whose end cfgsvc has not heard yet, or one
+ * that runs on a copy of it. The first passes. */
+static bool is_taken_for_good(struct node *n, int code)
+{
+	struct cfglink *l = &n->cfglink;
+	uint64_t now = n->env->now_ns(n->env);
+
+	if (code != -EBUSY)
+		return false;
+	if (l->taken_ns == 0)
+		l->taken_ns = now;
+	return now - l->taken_ns > TAKEN_NS;
+}
+
 static void on_error(struct node *n, const struct frame *f)
 {
 	const struct wire_error *e = (const struct wire_error *)(const void *)f->meta;
@@ -246,7 +262,7 @@ static void on_error(struct node *n, const struct frame *f)
 		return;
 	}
 	env_logf(n->env, ENV_ERR, "chaind %s: cfgsvc says: %s", n->cfg.name, e->text);
-	if (registering && !n->registered && is_final(e->code))
+	if (registering && !n->registered && (is_final(e->code) || is_taken_for_good(n, e->code)))
 		node_ready(n, e->code, e->text);
 	drop(n, true);
 }

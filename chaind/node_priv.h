@@ -117,6 +117,7 @@ struct cfglink {
 	struct env_conn *c;
 	unsigned addr;
 	uint64_t retry_ns, since_ns, report_ns;
+	uint64_t taken_ns; /* when we first heard that another daemon has our store; 0: never */
 	uint32_t failures;
 	bool report_now, map_lost;
 };

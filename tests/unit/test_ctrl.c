@@ -141,6 +141,50 @@ static void test_a_cloned_disk_lets_only_one_of_the_two_go_on(void **state)
 	refused(-ESTALE, "cloned disk");
 }
 
+static void registers_live(uint8_t n, uint8_t life, uint64_t last)
+{
+	const struct wire_register r = test_registration(n, life);
+	const struct wire_report rep = {.chain = 1, .last = last};
+	static struct ctrl_state next;
+
+	next = st;
+	ctrl_register(&next, &r, &ans);
+	assert_int_equal(ans.status, 0);
+	ctrl_register_live(&st, &live, &r, &rep, 1, &ans);
+}
+
+static void test_a_store_that_a_running_daemon_has_is_not_given_to_another(void **state)
+{
+	(void)state;
+	registers(1, 1);
+	live.now_ns += CTRL_SILENT_NS - 1;
+	registers_live(1, 2, 0);
+	refused(-EBUSY, "a running daemon has this store");
+	registers_live(1, 1, 0); /* itself, over another connection */
+	assert_int_equal(ans.status, 0);
+	live.now_ns++; /* silent for too long: its machine may be gone */
+	registers_live(1, 2, 0);
+	assert_int_equal(ans.status, 0);
+	live.now_ns--;
+	live.servers[0].connected = false;
+	registers_live(1, 2, 0);
+	assert_int_equal(ans.status, 0);
+}
+
+static void test_a_copy_made_since_the_last_start_is_refused(void **state)
+{
+	const struct wire_report seen = {.chain = 1, .last = 90, .known = 70};
+
+	(void)state;
+	registers(1, 1);
+	ctrl_live_reports(&live.servers[0], &seen, 1);
+	live.servers[0].connected = false;
+	registers_live(1, 2, 69);
+	refused(-ESTALE, "rolled-back or cloned disk: its log of chain 1 ends at 69");
+	registers_live(1, 2, 70); /* what was not committed may be lost */
+	assert_int_equal(ans.status, 0);
+}
+
 static void test_a_taken_or_wrong_name_and_a_wrong_address_are_refused(void **state)
 {
 	struct wire_register r = test_registration(2, 1);
@@ -511,6 +555,8 @@ int main(void)
 		T(test_a_server_gets_an_id_once_and_keeps_it_over_restarts),
 		T(test_a_rolled_back_disk_is_refused),
 		T(test_a_cloned_disk_lets_only_one_of_the_two_go_on),
+		T(test_a_store_that_a_running_daemon_has_is_not_given_to_another),
+		T(test_a_copy_made_since_the_last_start_is_refused),
 		T(test_a_taken_or_wrong_name_and_a_wrong_address_are_refused),
 		T(test_cluster_init_needs_servers_that_are_there),
 		T(test_cluster_init_makes_two_copies_by_default_and_only_once),

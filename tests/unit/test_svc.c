@@ -197,9 +197,13 @@ static void test_a_refused_server_is_told_why_and_let_go(void **state)
 	struct frame *f;
 
 	(void)state;
-	server(1, 1, 0);
+	hang_up(server(1, 1, 0));
 	server(1, 2, 0);
 	c = dial(ROLE_NODE, "clone");
+	send_register(c, 1, 3, 0);
+	expect(c, WIRE_ERROR, &f);
+	assert_int_equal(BODY(wire_error, f)->code, -EBUSY);
+	c = dial(ROLE_NODE, "old copy");
 	send_register(c, 1, 4, 0);
 	expect(c, WIRE_ERROR, &f);
 	assert_non_null(strstr(BODY(wire_error, f)->text, "rolled-back or cloned disk"));
