@@ -18,17 +18,21 @@ bool direct_wanted(const struct store *s, const struct op_rec *rec)
 {
 	const struct pages *g = &s->pages;
 	struct op_pages whole = op_pages_of(rec);
-	struct page_key key = {rec->volume, rec->extent, 0};
-	uint32_t spare = 0;
+	struct page_key key = {rec->volume, rec->extent, rec->block / PAGE_BLOCKS};
+	uint32_t last = (rec->block + rec->blocks - 1) / PAGE_BLOCKS, fresh = 0, spare = 0;
 
-	if (whole.n == 0 || s->direct_free_n < whole.n || g->free_n < whole.n)
+	if (whole.n == 0 || s->direct_free_n < whole.n)
 		return false;
-	for (uint32_t i = 0; i < whole.n; i++) {
-		key.slot = whole.first + i;
-		spare += pages_find(g, &key) != NULL;
+	/* All that it touches: its ends may need new pages, too. */
+	for (; key.slot <= last; key.slot++) {
+		if (!pages_find(g, &key))
+			fresh++;
+		else if (key.slot >= whole.first && key.slot - whole.first < whole.n)
+			spare++;
 	}
-	return whole.n - spare <= pages_room(g) &&
-	       spare <= g->spare_max - MIN(g->spare_used, g->spare_max);
+	/* The first two leave enough free pages, but for an op that took the last ones (W8). */
+	return fresh <= pages_room(g) && spare <= g->spare_max - MIN(g->spare_used, g->spare_max) &&
+	       fresh + spare <= g->free_n;
 }
 
 static void pages_written(struct disk_io *io, int res)

@@ -75,6 +75,46 @@ static void test_store_full_refuses_cleanly_and_takes_overwrites_and_unmaps(void
 	rig_free(r);
 }
 
+static struct rig_op *numbered(struct rig *r, uint64_t extent, uint32_t block, uint32_t n)
+{
+	struct rig_op *op = rig_op(r, 1, OP_WRITE, extent);
+
+	op->op.rec.block = block;
+	op->op.rec.blocks = n;
+	op->op.numbered = true;
+	assert_int_equal(rig_append(r, op), 0);
+	rig_wait(r, &op->is_done);
+	assert_int_equal(op->res, 0);
+	commit_all(r, 1);
+	store_check(r->s);
+	return op;
+}
+
+/* What a head has numbered may take the reserve. Its ends need pages as well as its middle. */
+static void test_store_full_takes_numbered_large_writes_to_the_last_page(void **state)
+{
+	struct rig *r = rig_new_sized(17, SMALL_DISK, SMALL_LOG);
+	struct rig_op *op;
+	uint32_t n = 0;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	for (; r->s->pages.free_n > r->s->pages.spare_max + 3; n++)
+		assert_int_equal(write_through(r, 1, n / 64, n % 64 * 16, 16, &op), 0);
+	for (n = 100; r->s->pages.free_n >= 4; n++) {
+		op = numbered(r, n, 8, 56); /* half a page and three whole ones, all new */
+		rig_expect_part(r, 1, n, 8, 56, op);
+	}
+	/* Three whole ones take the place of others, and half a new one. */
+	assert_int_equal(r->s->pages.free_n, 3);
+	op = numbered(r, 100, 16, 56);
+	rig_expect_part(r, 1, 100, 16, 56, op);
+	rig_settle(r);
+	store_check(r->s);
+	rig_free(r);
+}
+
 static void test_store_ledger_balances_to_zero_when_everything_is_unmapped(void **state)
 {
 	struct rig *r = rig_new_sized(12, SMALL_DISK, SMALL_LOG);
@@ -270,6 +310,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		RIG_TEST(test_store_full_refuses_cleanly_and_takes_overwrites_and_unmaps),
+		RIG_TEST(test_store_full_takes_numbered_large_writes_to_the_last_page),
 		RIG_TEST(test_store_ledger_balances_to_zero_when_everything_is_unmapped),
 		RIG_TEST(test_store_stuck_chain_does_not_jam_the_log),
 		RIG_TEST(test_store_stuck_chain_may_wake_up_while_it_is_copied),
