@@ -52,10 +52,13 @@ bool log_has_room(const struct store *s, uint32_t blocks)
 	uint32_t copies = 0;
 
 	/* Whichever chain gets stuck, its pending ops can be copied to the head. In a log of less
-	 * than eight windows that is not always so: going on comes first. */
+	 * than eight windows that is not always so: going on comes first. But copying that has
+	 * begun counted on what was there. */
 	for (uint32_t i = 0; i < s->chains_n; i++)
 		copies = MAX(copies, again_blocks(&s->chains[i]));
 	copies = MIN(copies + blocks, s->log.blocks / 8);
+	if (s->again.chain)
+		copies = MAX(copies, again_blocks(s->again.chain));
 	return log_room(s, blocks, LOG_FILLER_BLOCKS + LOG_CONTROL_BLOCKS + copies);
 }
 

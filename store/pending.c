@@ -310,14 +310,19 @@ static void pending_remove(struct chain *c, const struct store_op *op)
 }
 
 /* Whichever chain gets stuck, what is pending there can be copied to the head of the log (again.c):
- * replay needs entries for both. Where that is much, going on comes first. */
+ * replay needs entries for both. Where that is much, going on comes first, unless copying has
+ * begun.
+ */
 static bool index_has_room(const struct store *s, uint32_t cost)
 {
 	uint32_t copies = 0;
 
 	for (uint32_t i = 0; i < s->chains_n; i++)
 		copies = MAX(copies, s->chains[i].pend_cost);
-	return s->cost + cost + MIN(copies + cost, s->index.entries_n / 4) <= s->index.entries_n;
+	copies = MIN(copies + cost, s->index.entries_n / 4);
+	if (s->again.chain)
+		copies = MAX(copies, s->again.chain->pend_cost);
+	return s->cost + cost + copies <= s->index.entries_n;
 }
 
 void pending_undo(struct store *s, struct chain *c)

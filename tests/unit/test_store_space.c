@@ -176,6 +176,40 @@ static void test_store_stuck_chain_does_not_jam_the_log(void **state)
 	rig_free(r);
 }
 
+/* Others go on while a chain is copied: they must leave room for the copies that are to come. */
+static void test_store_stuck_chain_is_copied_whatever_others_write_meanwhile(void **state)
+{
+	struct rig *r = rig_new_sized(18, 128u << 20, 16u << 20);
+	struct rig_op *stuck = NULL, *op, *flying[12] = {NULL};
+	unsigned n = 0;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	rig_chain(r, 2);
+	for (unsigned i = 0; i < 66; i++) {
+		stuck = rig_write(r, 1, i, 1, 14);
+		rig_wait(r, &stuck->is_done);
+	}
+	for (unsigned lap = 0; r->s->again.copies < 66 || r->s->again.chain; lap++) {
+		op = flying[n % 12];
+		if (op && op->is_done)
+			store_commit(r->s, 2, op->op.rec.seq);
+		if ((!op || op->is_done) && rig_try_write(r, 2, n % 40, 1, 14, &op) == 0)
+			flying[n++ % 12] = op;
+		else
+			assert_true(fake_step(&r->fe));
+		if (lap % 64 == 0)
+			store_check(r->s);
+	}
+	assert_true(n > 66);
+	rig_expect_fetch(r, 1, 66, stuck);
+	rig_crash(r, 500);
+	assert_int_equal(rig_open(r), 0);
+	rig_expect_fetch(r, 1, 66, stuck);
+	rig_free(r);
+}
+
 static void test_store_stuck_chain_may_wake_up_while_it_is_copied(void **state)
 {
 	struct rig *r = rig_new_sized(14, 64u << 20, 8u << 20);
@@ -313,6 +347,7 @@ int main(void)
 		RIG_TEST(test_store_full_takes_numbered_large_writes_to_the_last_page),
 		RIG_TEST(test_store_ledger_balances_to_zero_when_everything_is_unmapped),
 		RIG_TEST(test_store_stuck_chain_does_not_jam_the_log),
+		RIG_TEST(test_store_stuck_chain_is_copied_whatever_others_write_meanwhile),
 		RIG_TEST(test_store_stuck_chain_may_wake_up_while_it_is_copied),
 		RIG_TEST(test_store_write_same_of_whole_extents_fits_any_index),
 		RIG_TEST(test_store_credit_is_kept_whatever_other_chains_do),
