@@ -413,6 +413,7 @@ void recs_pump(struct store *s)
 {
 	struct recs *r = &s->recs;
 	bool starved = !list_empty(&r->starved);
+	uint32_t from;
 
 	if (s->failed) {
 		tell(&r->starved, -EIO);
@@ -425,8 +426,14 @@ void recs_pump(struct store *s)
 		return; /* Y3 */
 	if (!starved && (uint64_t)r->dirty_n * 4 < (uint64_t)r->slots_n * 3)
 		return;
-	if (recs_write(s, &r->evict_at, NULL))
-		r->evict_at = 0;
+	from = r->evict_at;
+	if (!recs_write(s, &r->evict_at, NULL))
+		return;
+	r->evict_at = 0;
+	/* A round began in the middle and found nothing: what lies before that is still to come,
+	 * and who starves may be the only one there is. */
+	if (from && !recs_writing(s))
+		store_turn(s);
 }
 
 void recs_check_all(const struct store *s)

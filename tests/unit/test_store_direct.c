@@ -170,6 +170,55 @@ static void test_store_direct_records_outlive_a_small_cache(void **state)
 	rig_free(r);
 }
 
+struct reading {
+	struct store_read read;
+	bool done;
+	int res;
+};
+
+static void read_done(struct store_read *read, int res)
+{
+	struct reading *rd = CONTAINER_OF(read, struct reading, read);
+
+	rd->res = res;
+	rd->done = true;
+}
+
+/* The one slot there is holds a block that has to be written out first: somebody who waits for
+ * another block needs no other event for that. */
+static void test_store_direct_read_gets_its_record_while_time_stands_still(void **state)
+{
+	struct rig *r = rig_new_sized(47, 64u << 20, 4u << 20);
+
+	(void)state;
+	r->cache_slots = 1;
+	rig_open(r);
+	rig_chain(r, 1);
+	for (unsigned i = 0; i < 60; i++) {
+		struct reading rd = {.read = {.chain = 1,
+					      .volume = 1,
+					      .extent = i * 7 % (i / 2 + 1),
+					      .block = 16,
+					      .blocks = 100,
+					      .done = read_done}};
+
+		written(r, i / 2, i % 2 * 64, 160);
+		store_commit(r->s, 1, r->last[1]);
+		for (uint64_t n = fake_random(&r->fe, 6); n > 0; n--)
+			fake_step_now(&r->fe);
+		/* As after a round that ended at its limit. */
+		r->s->recs.evict_at = r->s->recs.blocks_n - 1;
+		store_read(r->s, &rd.read);
+		while (!rd.done)
+			assert_true(fake_step_now(&r->fe));
+		assert_int_equal(rd.res, 0);
+		buf_put(rd.read.data);
+	}
+	rig_settle(r);
+	store_check(r->s);
+	rig_free(r);
+}
+
 static void test_store_direct_failed_page_write_fails_the_store_and_every_op(void **state)
 {
 	struct rig *r = rig_new(NULL, 46);
@@ -201,6 +250,7 @@ int main(void)
 		RIG_TEST(test_store_direct_pages_that_did_not_arrive_undo_their_chain_only),
 		RIG_TEST(test_store_direct_overwrites_give_their_pages_back),
 		RIG_TEST(test_store_direct_records_outlive_a_small_cache),
+		RIG_TEST(test_store_direct_read_gets_its_record_while_time_stands_still),
 		RIG_TEST(test_store_direct_failed_page_write_fails_the_store_and_every_op),
 	};
 
