@@ -114,6 +114,19 @@ def check_markdown(root, name, text):
                 yield number, "link", f"names {target}, which does not exist"
 
 
+def check_failures(root, text):
+    """docs/FAILURES.md: what is said to show a fault is a test, a program or a plant under tests/."""
+    words = set()
+    for path in (root / "tests").rglob("*"):
+        if path.suffix in {".c", ".py", ".sh", ".build"}:
+            words |= set(re.findall(r"\w+", path.read_text())) | {path.stem}
+    for number, line in enumerate(text.splitlines(), 1):
+        cells = line.split("|")
+        for name in re.findall(r"`(\w+)`", cells[3]) if len(cells) == 5 else []:
+            if name not in words:
+                yield number, "link", f"names {name}, which is no test"
+
+
 def check_common(name, lines):
     first = lines[1] if lines and lines[0].startswith("#!") and len(lines) > 1 else lines[0] if lines else ""
     if SPDX not in first:
@@ -145,6 +158,8 @@ def check(root, name):
         yield from check_python(text)
     if name.suffix == ".md":
         yield from check_markdown(root, name, text)
+    if name.name == "FAILURES.md":
+        yield from check_failures(root, text)
 
 
 def main():

@@ -26,6 +26,7 @@ OFFENCES = [
     ("lib/g.c", HEAD + "/* TO" "DO: later */\n", "a note to oneself"),
     ("tools/h.py", f"# {SPDX}\ndef f():\n" + "    x = 1\n" * 80, "function f of 80 lines"),
     ("docs/i.md", "see [there](NOWHERE.md)\n", "link to NOWHERE.md"),
+    ("docs/FAILURES.md", "| rot | found | `test_no" "where` |\n", "which is no test"),
     ("lib/j.c", HEAD + "/* docs/NO" "WHERE.md */\n", "names docs/NO" "WHERE.md"),
 ]
 INNOCENT = {
