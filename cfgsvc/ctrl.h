@@ -82,8 +82,8 @@ MUST_CHECK int ctrl_decode(const void *bytes, size_t len_bytes, struct ctrl_stat
 /* A server announces itself (C7). value = its id. */
 void ctrl_register(struct ctrl_state *s, const struct wire_register *r, struct ctrl_answer *a);
 /* What the running cluster has to say to a start that ctrl_register() would take: refused when the
- * one it follows still runs (-EBUSY, for now: G5), or when its @n reports show an older disk than
- * was seen before (-ESTALE: G6). @s: the state before that registration. */
+ * one it follows still runs (-EBUSY, for now: G6), or when its @n reports show an older disk than
+ * was seen before (-ESTALE: G7). @s: the state before that registration. */
 void ctrl_register_live(const struct ctrl_state *s, const struct ctrl_live *live,
 			const struct wire_register *r, const struct wire_report *reports,
 			uint32_t n, struct ctrl_answer *a);

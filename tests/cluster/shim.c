@@ -6,10 +6,12 @@
  *
  *	RULE  OP:NTH[+]:KIND[=N][@FROM-TO]
  *	OP    read, write, flush: ring operations on a file that is open with O_DIRECT
- *	NTH   counts from 1 the operations of that sort which begin in [FROM, TO), bytes of the
- *file; "+" means this one and all later ones KIND  eio    nothing is transferred, the result is
- *-EIO short  N sectors of 512 bytes are written, the result says so torn   N sectors are written,
- *then the process is killed flip   the data arrive with bit N (modulo their length) turned over
+ *	NTH   counts from 1 those of that sort which begin in [FROM, TO), bytes of the file;
+ *	      "+" means this one and all later ones
+ *	KIND  eio    nothing is transferred, the result is -EIO
+ *	      short  N sectors of 512 bytes are written, the result says so
+ *	      torn   N sectors are written, then the process is killed
+ *	      flip   the data arrive with bit N (modulo their length) turned over
  *
  * What is done to an operation is done by sending it elsewhere, to a file that answers as wanted:
  * /proc/self/mem at 0 for EIO, /dev/null for a result without a transfer, a memory file for changed
@@ -17,11 +19,11 @@
  *
  * With CHAINBLK_SHIM_ARM nothing is counted or done while that file does not exist.
  *
- * The log gets a line per hit: "hit OP NTH OFFSET LEN KIND"; and one for every write or flush that
- *was submitted though the program knew of a failed one: "later OP OFFSET LEN". It knows when it has
- *taken that completion off the ring; but with what it submits next may be things it did before it
- *looked at it, so from those only a write to the same place is named. A program that retries
- *nothing never causes such a line.
+ * The log gets a line per hit: "hit OP NTH OFFSET LEN KIND". It gets one for every write or flush
+ * that was submitted though the program knew of a failed one: "later OP OFFSET LEN". The program
+ * takes that completion off the ring with others and may handle those first; it knows when it
+ * takes the next ones. Of what it submits in between only a write to the same place is named. A
+ * program that retries nothing never causes such a line.
  *
  * Does not see registered files, vectored operations and linked ones other than as themselves. */
 
@@ -69,6 +71,7 @@ static struct {
 	struct io_uring *failed_ring;
 	unsigned long long failed_data, failed_off;
 	unsigned failed_cq; /* tail of the completion queue before it was submitted */
+	unsigned taken_cq;  /* head of that queue when it had been taken */
 	bool failed_taken, failed_known;
 } shim = {.lock = PTHREAD_MUTEX_INITIALIZER, .log = -1};
 
@@ -270,6 +273,7 @@ static void look_for_failed(void)
 	for (unsigned at = shim.failed_cq; (int)(*cq->khead - at) > 0; at++)
 		if (cq->cqes[at & *cq->kring_mask].user_data == shim.failed_data)
 			shim.failed_taken = true;
+	shim.taken_cq = *cq->khead;
 }
 
 static void pass(struct io_uring *ring)
@@ -277,7 +281,8 @@ static void pass(struct io_uring *ring)
 	const struct io_uring_sq *sq = &ring->sq;
 
 	pthread_mutex_lock(&shim.lock);
-	shim.failed_known = shim.failed_taken;
+	if (shim.failed_taken && *shim.failed_ring->cq.khead != shim.taken_cq)
+		shim.failed_known = true;
 	if (shim.failed_ring == ring && !shim.failed_taken)
 		look_for_failed();
 	/* What is not the kernel's yet. */
