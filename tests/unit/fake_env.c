@@ -322,6 +322,16 @@ void fake_disk_crash(struct fake_disk *d, uint32_t keep_permille)
 	clean(d);
 }
 
+void fake_disk_lose(struct fake_disk *d)
+{
+	for (uint32_t i = 0; i < d->dirty_n; i++) {
+		size_t at = (size_t)d->dirty_list[i] * SECTOR_BYTES;
+
+		memcpy(d->seen + at, d->durable + at, SECTOR_BYTES);
+	}
+	clean(d);
+}
+
 void fake_disk_kill(struct fake_disk *d)
 {
 	struct list *it;

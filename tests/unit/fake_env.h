@@ -69,6 +69,9 @@ void fake_disk_reset(struct fake_disk *d, struct fake_env *fe);
 void fake_disk_fini(struct fake_disk *d);
 /* Power cut: K2. @keep_permille of the sectors that may go either way survive. */
 void fake_disk_crash(struct fake_disk *d, uint32_t keep_permille);
+/* What is not durable is gone, though the power stayed: a cache that was lost unnoticed. Transfers
+ * under way go on. */
+void fake_disk_lose(struct fake_disk *d);
 /* The process died, the power stayed: completed writes are all there, those under way are not done
  * or done. */
 void fake_disk_kill(struct fake_disk *d);
