@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
+/* fault_store - the error sweep of the store: in each script (scripts.h) the Nth write, flush,
+ *read, buffer or piece of memory fails, N = 1, 2, 3 ... until the script has no Nth; in each way
+ *such a thing can fail; once, or from then on. After each the life is held to J1 to J5 (life.h).
+ *
+ *	fault_store [--json] [--only SCRIPT] [--first] [--point SCRIPT/CLASS/KIND/once|always/N]
+ *
+ * One point = one life in which the fault happened. Lives run in child processes, so that a bad one
+ * ends itself and not the sweep; its command for replay is printed. --first ends at the first bad
+ *one. Exit status 0: none was bad. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/fault/scripts.h"
+#include "tests/fault/world_fake.h"
+
+#define CPU_S_MAX 60u /* of one row of points: beyond that it hangs without a turn of the loop */
+#define BAD_MAX 40u
+
+struct row {
+	enum fault_class class;
+	enum fault_kind kind;
+	bool persistent;
+};
+
+static const struct row rows[] = {
+	{FAULT_WRITE, FAULT_EIO, false},   {FAULT_WRITE, FAULT_EIO, true},
+	{FAULT_WRITE, FAULT_TORN, false},  {FAULT_WRITE, FAULT_DONE, false},
+	{FAULT_FLUSH, FAULT_EIO, false},   {FAULT_FLUSH, FAULT_EIO, true},
+	{FAULT_FLUSH, FAULT_GONE, false},  {FAULT_FLUSH, FAULT_DONE, false},
+	{FAULT_READ, FAULT_EIO, false},    {FAULT_READ, FAULT_EIO, true},
+	{FAULT_READ, FAULT_FLIP, false},   {FAULT_READ, FAULT_FLIP, true},
+	{FAULT_READ, FAULT_SECTOR, false}, {FAULT_READ, FAULT_ROT, false},
+	{FAULT_BUFFER, FAULT_EIO, false},  {FAULT_BUFFER, FAULT_EIO, true},
+	{FAULT_MEMORY, FAULT_EIO, false},
+};
+
+static const char *const class_names[] = {"write", "flush", "read", "buffer", "memory"};
+static const char *const kind_names[] = {"eio", "torn", "done", "gone", "flip", "sector", "rot"};
+
+struct progress { /* shared with the child */
+	uint64_t n, points;
+	bool ended;
+};
+
+static struct progress *progress;
+static struct world_fake world;
+static struct life life;
+static uint64_t points, bad, bad_max = BAD_MAX;
+
+/* ---- memory that runs out ---- */
+
+void *__real_arena_alloc(struct arena *a, size_t len_bytes, size_t align_bytes);
+void *__wrap_arena_alloc(struct arena *a, size_t len_bytes, size_t align_bytes);
+_Noreturn void __real_check_failed(const char *cond, const char *file, int line);
+_Noreturn void __wrap_check_failed(const char *cond, const char *file, int line);
+
+static sigjmp_buf died;
+static bool may_die;
+
+/* Too little memory is a bug of ours by the arena's contract, and ends the process. What counts is
+ * that the disk is none the worse. */
+void *__wrap_arena_alloc(struct arena *a, size_t len_bytes, size_t align_bytes)
+{
+	may_die = fault_due(&life.plan, FAULT_MEMORY);
+	return __real_arena_alloc(a, may_die ? SIZE_MAX / 2 : len_bytes, align_bytes);
+}
+
+_Noreturn void __wrap_check_failed(const char *cond, const char *file, int line)
+{
+	if (may_die) {
+		may_die = false;
+		siglongjmp(died, 1);
+	}
+	__real_check_failed(cond, file, line);
+}
+
+/* ---- one point ---- */
+
+static void sick_reopen(struct life *l)
+{
+	l->over = false;
+	if (!l->formatted)
+		return;
+	life_open(l);
+	life_verify(l);
+	life_close(l);
+}
+
+static void healed(struct life *l)
+{
+	fault_disk_heal(&l->disk);
+	l->plan = (struct fault_plan){0};
+	l->over = false;
+	if (l->formatted)
+		return;
+	/* Formatting was cut off: what is there may be a store or not, but must not be worse. */
+	l->damaged = true;
+	life_open(l);
+	life_verify(l);
+	life_close(l);
+	l->damaged = l->over = false;
+	life_format(l);
+}
+
+/* J4: it opens, holds everything, takes new ops; @through: and holds those. */
+static void expect_sound(struct life *l, bool through)
+{
+	for (unsigned i = 0; i < LIFE_CHAINS + 1; i++)
+		l->chain[i].stuck = false;
+	life_open(l);
+	life_verify(l);
+	for (uint32_t c = 1; c <= LIFE_CHAINS; c++)
+		life_write(l, c, 0, c, 3);
+	life_sync(l);
+	life_commit(l, 1);
+	if (through) {
+		life_rest(l);
+		life_read(l, 1, 0, 0, 8, false);
+	}
+	life_close(l);
+	if (through) {
+		life_open(l);
+		life_verify(l);
+		life_close(l);
+	}
+	CHECK(!l->over);
+}
+
+/* Whether the fault happened. */
+static bool run_point(const struct script *script, const struct fault_plan *plan)
+{
+	static const uint32_t keep[] = {0, 500, 1000};
+	struct life *l = &life;
+	bool fired, lasting;
+
+	world_fake_reset(&world, 7);
+	world_fake_resize(&world, script->disk_bytes ? script->disk_bytes : LIFE_DISK_BYTES);
+	life_begin(l, &world.w, plan);
+	if (sigsetjmp(died, 0) == 0) {
+		script->run(l);
+		life_reads_done(l);
+		if (l->s && l->disk.write_failed)
+			life_check_failed(l);
+		life_close(l);
+		CHECK(world_fake_quiet(&world));
+	} else {
+		l->over = false;
+		CHECK(l->disk.inflight == 0);
+		life_cut(l, keep[plan->n % 3]);
+	}
+	fired = l->plan.fired > 0;
+	lasting = plan->persistent || plan->kind == FAULT_SECTOR || plan->kind == FAULT_ROT;
+	if (fired && lasting)
+		sick_reopen(l);
+	CHECK(world_fake_quiet(&world));
+	world.w.power_cut(&world.w, keep[plan->n % 3]);
+	healed(l);
+	expect_sound(l, plan->n % 4 == 1);
+	return fired;
+}
+
+/* ---- rows of points ---- */
+
+static struct fault_plan plan_of(const struct row *row, uint64_t n)
+{
+	return (struct fault_plan){
+		.class = row->class, .kind = row->kind, .persistent = row->persistent, .n = n};
+}
+
+static void name_point(char *to, size_t len, const struct script *s, const struct row *r,
+		       uint64_t n)
+{
+	snprintf(to, len, "%s/%s/%s/%s/%llu", s->name, class_names[r->class], kind_names[r->kind],
+		 r->persistent ? "always" : "once", (unsigned long long)n);
+}
+
+static void child(const struct script *s, const struct row *r)
+{
+	const struct rlimit cpu = {CPU_S_MAX, CPU_S_MAX};
+
+	setrlimit(RLIMIT_CPU, &cpu);
+	for (;; progress->n++) {
+		struct fault_plan plan = plan_of(r, progress->n);
+
+		if (!run_point(s, &plan))
+			break;
+		progress->points++;
+	}
+	progress->ended = true;
+	_exit(0);
+}
+
+static void report_bad(const struct script *s, const struct row *r, int status)
+{
+	char name[96];
+
+	bad++;
+	name_point(name, sizeof(name), s, r, progress->n);
+	fprintf(stderr, "bad point (%s %d): fault_store --point %s\n",
+		WIFSIGNALED(status) ? "signal" : "exit status",
+		WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), name);
+}
+
+static void sweep(const struct script *s, const struct row *r)
+{
+	*progress = (struct progress){.n = 1};
+	while (!progress->ended && bad < bad_max) {
+		int status;
+		pid_t pid;
+
+		fflush(NULL);
+		pid = fork();
+
+		CHECK(pid >= 0);
+		if (pid == 0)
+			child(s, r);
+		CHECK(waitpid(pid, &status, 0) == pid);
+		if (progress->ended)
+			break;
+		report_bad(s, r, status);
+		progress->points++;
+		progress->n++;
+	}
+	points += progress->points;
+}
+
+static int one_point(const char *text)
+{
+	char name[96];
+
+	for (unsigned i = 0; i < scripts_n; i++) {
+		for (unsigned k = 0; k < ARRAY_LEN(rows); k++) {
+			const char *slash = strrchr(text, '/');
+			struct fault_plan plan =
+				plan_of(&rows[k], slash ? strtoull(slash + 1, NULL, 10) : 0);
+
+			name_point(name, sizeof(name), &scripts[i], &rows[k], plan.n);
+			if (strcmp(name, text) != 0)
+				continue;
+			printf("%s: %s\n", name,
+			       run_point(&scripts[i], &plan) ? "good" : "no such point");
+			return 0;
+		}
+	}
+	fprintf(stderr, "fault_store: %s names no point\n", text);
+	return 2;
+}
+
+static void sweep_all(const char *only, bool verbose)
+{
+	for (unsigned i = 0; i < scripts_n; i++) {
+		uint64_t before = points;
+
+		if (only && strcmp(only, scripts[i].name) != 0)
+			continue;
+		/* All opens take the same memory: one script is enough. */
+		for (unsigned k = 0; k < ARRAY_LEN(rows); k++)
+			if (rows[k].class != FAULT_MEMORY || i == 0)
+				sweep(&scripts[i], &rows[k]);
+		if (verbose)
+			printf("%-6s %6llu points\n", scripts[i].name,
+			       (unsigned long long)(points - before));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *only = NULL, *point = NULL;
+	bool json = false;
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--json") == 0)
+			json = true;
+		else if (strcmp(argv[i], "--first") == 0)
+			bad_max = 1;
+		else if (i + 1 < argc && strcmp(argv[i], "--only") == 0)
+			only = argv[++i];
+		else if (i + 1 < argc && strcmp(argv[i], "--point") == 0)
+			point = argv[++i];
+		else
+			return fprintf(stderr, "usage: fault_store [--json] [--only SCRIPT] "
+					       "[--first] [--point POINT]\n"),
+			       2;
+	}
+	if (only && !script_find(only))
+		return fprintf(stderr, "fault_store: no script %s\n", only), 2;
+	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			-1, 0);
+	CHECK(progress != MAP_FAILED);
+	world_fake_init(&world, LIFE_DISK_BYTES);
+	life_init(&life);
+	if (point)
+		return one_point(point);
+	sweep_all(only, !json);
+	if (json)
+		printf("{\"points\": %llu, \"bad\": %llu}\n", (unsigned long long)points,
+		       (unsigned long long)bad);
+	else
+		printf("%llu points, %llu bad\n", (unsigned long long)points,
+		       (unsigned long long)bad);
+	life_fini(&life);
+	world_fake_fini(&world);
+	return bad || !points;
+}
