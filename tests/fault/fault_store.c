@@ -1,29 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* fault_store - the error sweep of the store: in each script (scripts.h) the Nth write, flush,
- *read, buffer or piece of memory fails, N = 1, 2, 3 ... until the script has no Nth; in each way
- *such a thing can fail; once, or from then on. After each the life is held to J1 to J5 (life.h).
+ * read, buffer or piece of memory fails, N = 1, 2, 3 ... until the script has no Nth; in each way
+ * such a thing can fail; once, or from then on. After each the life is held to J1 to J5 (life.h).
  *
  *	fault_store [--json] [--only SCRIPT] [--first] [--point SCRIPT/CLASS/KIND/once|always/N]
  *
  * One point = one life in which the fault happened. Lives run in child processes, so that a bad one
- * ends itself and not the sweep; its command for replay is printed. --first ends at the first bad
- *one. Exit status 0: none was bad. */
+ * ends itself and not the sweep; the command that replays it is printed. --first ends at the first
+ * bad one. Exit status 0: none was bad. */
 
 #include <errno.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "tests/fault/runner.h"
 #include "tests/fault/scripts.h"
 #include "tests/fault/world_fake.h"
-
-#define CPU_S_MAX 60u /* of one row of points: beyond that it hangs without a turn of the loop */
-#define BAD_MAX 40u
 
 struct row {
 	enum fault_class class;
@@ -46,15 +40,8 @@ static const struct row rows[] = {
 static const char *const class_names[] = {"write", "flush", "read", "buffer", "memory"};
 static const char *const kind_names[] = {"eio", "torn", "done", "gone", "flip", "sector", "rot"};
 
-struct progress { /* shared with the child */
-	uint64_t n, points;
-	bool ended;
-};
-
-static struct progress *progress;
 static struct world_fake world;
 static struct life life;
-static uint64_t points, bad, bad_max = BAD_MAX;
 
 /* ---- memory that runs out ---- */
 
@@ -183,54 +170,25 @@ static void name_point(char *to, size_t len, const struct script *s, const struc
 		 r->persistent ? "always" : "once", (unsigned long long)n);
 }
 
-static void child(const struct script *s, const struct row *r)
+struct job {
+	const struct script *script;
+	const struct row *row;
+};
+
+static bool run_nth(void *arg, uint64_t n)
 {
-	const struct rlimit cpu = {CPU_S_MAX, CPU_S_MAX};
+	const struct job *j = arg;
+	struct fault_plan plan = plan_of(j->row, n);
 
-	setrlimit(RLIMIT_CPU, &cpu);
-	for (;; progress->n++) {
-		struct fault_plan plan = plan_of(r, progress->n);
-
-		if (!run_point(s, &plan))
-			break;
-		progress->points++;
-	}
-	progress->ended = true;
-	_exit(0);
+	return run_point(j->script, &plan);
 }
 
-static void report_bad(const struct script *s, const struct row *r, int status)
+static void name_nth(void *arg, uint64_t n, char *to, size_t len)
 {
-	char name[96];
+	const struct job *j = arg;
+	int at = snprintf(to, len, "--point ");
 
-	bad++;
-	name_point(name, sizeof(name), s, r, progress->n);
-	fprintf(stderr, "bad point (%s %d): fault_store --point %s\n",
-		WIFSIGNALED(status) ? "signal" : "exit status",
-		WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), name);
-}
-
-static void sweep(const struct script *s, const struct row *r)
-{
-	*progress = (struct progress){.n = 1};
-	while (!progress->ended && bad < bad_max) {
-		int status;
-		pid_t pid;
-
-		fflush(NULL);
-		pid = fork();
-
-		CHECK(pid >= 0);
-		if (pid == 0)
-			child(s, r);
-		CHECK(waitpid(pid, &status, 0) == pid);
-		if (progress->ended)
-			break;
-		report_bad(s, r, status);
-		progress->points++;
-		progress->n++;
-	}
-	points += progress->points;
+	name_point(to + at, len - (size_t)at, j->script, j->row, n);
 }
 
 static int one_point(const char *text)
@@ -255,25 +213,34 @@ static int one_point(const char *text)
 	return 2;
 }
 
-static void sweep_all(const char *only, bool verbose)
+static void sweep(struct runner *r, const struct script *script, const struct row *row)
+{
+	struct job job = {script, row};
+	const struct runner_row nths = {run_nth, name_nth, &job};
+
+	runner_run(r, &nths);
+}
+
+static void sweep_all(struct runner *r, const char *only, bool verbose)
 {
 	for (unsigned i = 0; i < scripts_n; i++) {
-		uint64_t before = points;
+		uint64_t before = r->points;
 
 		if (only && strcmp(only, scripts[i].name) != 0)
 			continue;
 		/* All opens take the same memory: one script is enough. */
 		for (unsigned k = 0; k < ARRAY_LEN(rows); k++)
 			if (rows[k].class != FAULT_MEMORY || i == 0)
-				sweep(&scripts[i], &rows[k]);
+				sweep(r, &scripts[i], &rows[k]);
 		if (verbose)
 			printf("%-6s %6llu points\n", scripts[i].name,
-			       (unsigned long long)(points - before));
+			       (unsigned long long)(r->points - before));
 	}
 }
 
 int main(int argc, char **argv)
 {
+	struct runner r = {.program = "fault_store", .bad_max = RUNNER_BAD_MAX};
 	const char *only = NULL, *point = NULL;
 	bool json = false;
 
@@ -281,7 +248,7 @@ int main(int argc, char **argv)
 		if (strcmp(argv[i], "--json") == 0)
 			json = true;
 		else if (strcmp(argv[i], "--first") == 0)
-			bad_max = 1;
+			r.bad_max = 1;
 		else if (i + 1 < argc && strcmp(argv[i], "--only") == 0)
 			only = argv[++i];
 		else if (i + 1 < argc && strcmp(argv[i], "--point") == 0)
@@ -293,21 +260,14 @@ int main(int argc, char **argv)
 	}
 	if (only && !script_find(only))
 		return fprintf(stderr, "fault_store: no script %s\n", only), 2;
-	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			-1, 0);
-	CHECK(progress != MAP_FAILED);
 	world_fake_init(&world, LIFE_DISK_BYTES);
 	life_init(&life);
 	if (point)
 		return one_point(point);
-	sweep_all(only, !json);
-	if (json)
-		printf("{\"points\": %llu, \"bad\": %llu}\n", (unsigned long long)points,
-		       (unsigned long long)bad);
-	else
-		printf("%llu points, %llu bad\n", (unsigned long long)points,
-		       (unsigned long long)bad);
+	sweep_all(&r, only, !json);
+	printf(json ? "{\"points\": %llu, \"bad\": %llu}\n" : "%llu points, %llu bad\n",
+	       (unsigned long long)r.points, (unsigned long long)r.bad);
 	life_fini(&life);
 	world_fake_fini(&world);
-	return bad || !points;
+	return r.bad || !r.points;
 }

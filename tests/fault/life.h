@@ -12,8 +12,8 @@
  *   J3  after a failed write or flush the store says FAILED, refuses everything with -EIO and
  *       writes nothing more
  *   J4  a sound disk opens again: acknowledged <= last <= appended, and all content, pending ops
- *and request tables as the journal says; then it takes new ops J5  an open or format that fails
- *says why in one line: thing, cause, what to do
+ *       and request tables are as the journal says; then it takes new ops
+ *   J5  an open or format that fails says why in one line: thing, cause, what to do
  *
  * A violation aborts through CHECK: the sweep runs lives in a child process. Calls do nothing once
  * .over is set, so that a script need not look. Volume of chain c is c; each has one client. */
@@ -95,6 +95,7 @@ struct life {
 	uint32_t busy; /* callbacks of reads, fetches, epochs and the cluster that are due */
 	bool over;     /* something failed: calls do nothing */
 	bool formatted, flag, space;
+	bool end_in_doubt; /* what no later header proves may be lost (life_verify.c) */
 	bool damaged; /* the medium was changed on purpose: errors of reads and opens are right */
 	uint32_t read_errors, refused_full, refused_busy;
 	uint32_t spoiled_reads; /* those a fault explains */

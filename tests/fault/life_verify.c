@@ -13,6 +13,8 @@
  * rot"). */
 static bool end_is_in_doubt(const struct life *l)
 {
+	if (l->end_in_doubt)
+		return true;
 	return l->plan.armed && l->plan.fired && l->plan.class == FAULT_READ &&
 	       (l->plan.kind == FAULT_FLIP || l->plan.kind == FAULT_ROT);
 }
