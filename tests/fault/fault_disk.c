@@ -5,19 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool fault_due(struct fault_plan *p, enum fault_class class)
-{
-	uint64_t nth;
-
-	if (!p->armed)
-		return false;
-	nth = ++p->seen[class];
-	if (p->n == 0 || class != p->class || nth < p->n || (nth > p->n && !p->persistent))
-		return false;
-	p->fired++;
-	return true;
-}
-
 /* Same point, same damage. */
 static uint64_t pick(const struct fault_disk *d, uint64_t salt, uint64_t below)
 {
@@ -89,37 +76,21 @@ static void redirect(struct fault_io *f)
 
 static void spoil(struct fault_disk *d, struct fault_io *f)
 {
+	enum fault_kind kind = d->plan->kind;
 	uint32_t block;
 
-	f->res = -EIO;
-	switch (d->plan->kind) {
-	case FAULT_TORN:
-		f->tear = true;
+	f->res = kind == FAULT_FLIP || kind == FAULT_ROT ? 0 : -EIO;
+	f->tear = kind == FAULT_TORN;
+	f->lose = kind == FAULT_GONE;
+	f->flip = kind == FAULT_FLIP;
+	if (kind == FAULT_TORN || kind == FAULT_GONE || kind == FAULT_EIO)
 		redirect(f);
-		return;
-	case FAULT_GONE:
-		f->lose = true;
-		redirect(f);
-		return;
-	case FAULT_EIO:
-		redirect(f);
-		return;
-	case FAULT_FLIP:
-		f->res = 0;
-		f->flip = true;
-		return;
-	case FAULT_SECTOR:
+	if (kind == FAULT_SECTOR)
 		block_goes_bad(d, f->io.offset_bytes, UINT32_MAX);
-		return;
-	case FAULT_ROT:
-		f->res = 0;
+	if (kind == FAULT_ROT) {
 		block = (uint32_t)pick(d, 1, f->io.len_bytes / BLOCK_BYTES);
 		block_goes_bad(d, f->io.offset_bytes + (uint64_t)block * BLOCK_BYTES,
 			       (uint32_t)pick(d, 2, BLOCK_BYTES * 8));
-		return;
-	case FAULT_DONE:
-	case FAULT_KINDS:
-		break;
 	}
 }
 

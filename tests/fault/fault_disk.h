@@ -15,39 +15,7 @@
 #define TESTS_FAULT_DISK_H
 
 #include "lib/env.h"
-
-enum fault_class {
-	FAULT_WRITE,
-	FAULT_FLUSH,
-	FAULT_READ,
-	FAULT_BUFFER,
-	FAULT_MEMORY,
-	FAULT_CLASSES
-};
-
-enum fault_kind {
-	FAULT_EIO,    /* nothing was done */
-	FAULT_TORN,   /* write: some of its sectors were, the caller hears EIO */
-	FAULT_DONE,   /* write, flush: it was done, the caller hears EIO all the same */
-	FAULT_GONE,   /* flush: what it should cover is gone, reads say so, later flushes succeed */
-	FAULT_FLIP,   /* read: one bit is wrong, this once */
-	FAULT_SECTOR, /* read: its first block cannot be read any more */
-	FAULT_ROT,    /* read: one bit of it went wrong on the medium */
-	FAULT_KINDS
-};
-
-struct fault_plan {
-	enum fault_class class;
-	enum fault_kind kind;
-	uint64_t n;      /* the Nth of its class since .armed is spoiled, from 1; 0: none */
-	bool persistent; /* and all after it */
-	bool armed;
-	uint64_t seen[FAULT_CLASSES]; /* since .armed */
-	uint64_t fired;
-};
-
-/* Count one of @class; is it to fail? */
-bool fault_due(struct fault_plan *p, enum fault_class class);
+#include "tests/fault/fault_plan.h"
 
 #define FAULT_IOS 512u
 #define FAULT_BLOCKS 64u /* that went bad */

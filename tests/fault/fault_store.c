@@ -17,6 +17,7 @@
 
 #include "tests/fault/runner.h"
 #include "tests/fault/scripts.h"
+#include "tests/fault/sound.h"
 #include "tests/fault/world_fake.h"
 
 struct row {
@@ -37,9 +38,6 @@ static const struct row rows[] = {
 	{FAULT_MEMORY, FAULT_EIO, false},
 };
 
-static const char *const class_names[] = {"write", "flush", "read", "buffer", "memory"};
-static const char *const kind_names[] = {"eio", "torn", "done", "gone", "flip", "sector", "rot"};
-
 static struct world_fake world;
 static struct life life;
 
@@ -57,7 +55,7 @@ static bool may_die;
  * that the disk is none the worse. */
 void *__wrap_arena_alloc(struct arena *a, size_t len_bytes, size_t align_bytes)
 {
-	may_die = fault_due(&life.plan, FAULT_MEMORY);
+	may_die = fault_due(&life.own_plan, FAULT_MEMORY);
 	return __real_arena_alloc(a, may_die ? SIZE_MAX / 2 : len_bytes, align_bytes);
 }
 
@@ -82,46 +80,6 @@ static void sick_reopen(struct life *l)
 	life_close(l);
 }
 
-static void healed(struct life *l)
-{
-	fault_disk_heal(&l->disk);
-	l->plan = (struct fault_plan){0};
-	l->over = false;
-	if (l->formatted)
-		return;
-	/* Formatting was cut off: what is there may be a store or not, but must not be worse. */
-	l->damaged = true;
-	life_open(l);
-	life_verify(l);
-	life_close(l);
-	l->damaged = l->over = false;
-	life_format(l);
-}
-
-/* J4: it opens, holds everything, takes new ops; @through: and holds those. */
-static void expect_sound(struct life *l, bool through)
-{
-	for (unsigned i = 0; i < LIFE_CHAINS + 1; i++)
-		l->chain[i].stuck = false;
-	life_open(l);
-	life_verify(l);
-	for (uint32_t c = 1; c <= LIFE_CHAINS; c++)
-		life_write(l, c, 0, c, 3);
-	life_sync(l);
-	life_commit(l, 1);
-	if (through) {
-		life_rest(l);
-		life_read(l, 1, 0, 0, 8, false);
-	}
-	life_close(l);
-	if (through) {
-		life_open(l);
-		life_verify(l);
-		life_close(l);
-	}
-	CHECK(!l->over);
-}
-
 /* Whether the fault happened. */
 static bool run_point(const struct script *script, const struct fault_plan *plan)
 {
@@ -144,14 +102,14 @@ static bool run_point(const struct script *script, const struct fault_plan *plan
 		CHECK(l->disk.inflight == 0);
 		life_cut(l, keep[plan->n % 3]);
 	}
-	fired = l->plan.fired > 0;
+	fired = l->plan->fired > 0;
 	lasting = plan->persistent || plan->kind == FAULT_SECTOR || plan->kind == FAULT_ROT;
 	if (fired && lasting)
 		sick_reopen(l);
 	CHECK(world_fake_quiet(&world));
 	world.w.power_cut(&world.w, keep[plan->n % 3]);
-	healed(l);
-	expect_sound(l, plan->n % 4 == 1);
+	sound_heal(l);
+	sound_expect(l, plan->n % 4 == 1);
 	return fired;
 }
 
@@ -161,13 +119,6 @@ static struct fault_plan plan_of(const struct row *row, uint64_t n)
 {
 	return (struct fault_plan){
 		.class = row->class, .kind = row->kind, .persistent = row->persistent, .n = n};
-}
-
-static void name_point(char *to, size_t len, const struct script *s, const struct row *r,
-		       uint64_t n)
-{
-	snprintf(to, len, "%s/%s/%s/%s/%llu", s->name, class_names[r->class], kind_names[r->kind],
-		 r->persistent ? "always" : "once", (unsigned long long)n);
 }
 
 struct job {
@@ -186,31 +137,25 @@ static bool run_nth(void *arg, uint64_t n)
 static void name_nth(void *arg, uint64_t n, char *to, size_t len)
 {
 	const struct job *j = arg;
-	int at = snprintf(to, len, "--point ");
+	const struct fault_plan plan = plan_of(j->row, n);
+	int at = snprintf(to, len, "--point %s/", j->script->name);
 
-	name_point(to + at, len - (size_t)at, j->script, j->row, n);
+	fault_name(&plan, to + at, len - (size_t)at);
 }
 
 static int one_point(const char *text)
 {
-	char name[96];
+	const char *slash = strchr(text, '/');
+	const struct script *script = NULL;
+	struct fault_plan plan;
 
-	for (unsigned i = 0; i < scripts_n; i++) {
-		for (unsigned k = 0; k < ARRAY_LEN(rows); k++) {
-			const char *slash = strrchr(text, '/');
-			struct fault_plan plan =
-				plan_of(&rows[k], slash ? strtoull(slash + 1, NULL, 10) : 0);
-
-			name_point(name, sizeof(name), &scripts[i], &rows[k], plan.n);
-			if (strcmp(name, text) != 0)
-				continue;
-			printf("%s: %s\n", name,
-			       run_point(&scripts[i], &plan) ? "good" : "no such point");
-			return 0;
-		}
-	}
-	fprintf(stderr, "fault_store: %s names no point\n", text);
-	return 2;
+	for (unsigned i = 0; slash && i < scripts_n; i++)
+		if (strncmp(scripts[i].name, text, (size_t)(slash - text)) == 0)
+			script = &scripts[i];
+	if (!script || !fault_parse(slash + 1, &plan))
+		return fprintf(stderr, "fault_store: %s names no point\n", text), 2;
+	printf("%s: %s\n", text, run_point(script, &plan) ? "good" : "no such point");
+	return 0;
 }
 
 static void sweep(struct runner *r, const struct script *script, const struct row *row)

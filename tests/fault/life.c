@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/fault/runner.h"
 #include "tests/unit/fake_env.h"
 
 #define STEPS_MAX 2000000u
-#define REST_NS 4000000000ull
 
 static const struct buf_pool_config pool = {.small_n = 64, .large_n = 24};
 
@@ -41,7 +41,7 @@ void life_error(struct life *l, int res)
 {
 	CHECK(res < 0);
 	if (!l->damaged)
-		CHECK(l->plan.fired > 0);
+		CHECK(l->plan->fired > 0);
 	l->over = true;
 }
 
@@ -101,12 +101,12 @@ void life_rest(struct life *l)
 	for (uint32_t c = 1; c <= LIFE_CHAINS; c++)
 		if (!l->chain[c].stuck)
 			life_commit(l, c);
-	life_pass(l, REST_NS);
+	life_pass(l, l->w->rest_ns);
 }
 
 void life_turns(struct life *l, uint32_t n)
 {
-	while (n-- && !l->over && l->w->step(l->w))
+	while (n-- && !l->over && l->w->poll(l->w))
 		;
 }
 
@@ -117,14 +117,12 @@ void life_init(struct life *l)
 	memset(l, 0, sizeof(*l));
 	l->bufs_memory = fake_memory(buf_pool_bytes(&pool));
 	for (uint32_t i = 1; i <= LIFE_CHAINS; i++)
-		l->chain[i].ops = fake_memory((LIFE_OPS + 1) * sizeof(struct life_op));
+		l->chain[i].ops = runner_shared((LIFE_OPS + 1) * sizeof(struct life_op));
 }
 
 void life_fini(struct life *l)
 {
 	fake_memory_free(l->bufs_memory, buf_pool_bytes(&pool));
-	for (uint32_t i = 1; i <= LIFE_CHAINS; i++)
-		fake_memory_free(l->chain[i].ops, (LIFE_OPS + 1) * sizeof(struct life_op));
 }
 
 static void pool_init(struct life *l)
@@ -162,7 +160,7 @@ static void wrote(void *arg, uint64_t offset_bytes, uint32_t len_bytes)
 
 static void disk_init(struct life *l)
 {
-	fault_disk_init(&l->disk, l->w->disk, &l->plan);
+	fault_disk_init(&l->disk, l->w->disk, &l->own_plan);
 	l->disk.may_write = may_write;
 	l->disk.lose = lose;
 	l->disk.wrote = wrote;
@@ -183,17 +181,18 @@ void life_begin(struct life *l, struct world *w, const struct fault_plan *plan)
 	for (uint32_t i = 1; i <= LIFE_CHAINS; i++)
 		l->chain[i].ops = ops[i];
 	l->w = w;
+	l->plan = &l->own_plan;
 	if (plan)
-		l->plan = *plan;
+		l->own_plan = *plan;
 	disk_init(l);
 	pool_init(l);
-	life_spoil_buffers(&l->plan, &l->bufs);
+	life_spoil_buffers(&l->own_plan, &l->bufs);
 }
 
 void life_arm(struct life *l)
 {
 	if (!l->over)
-		l->plan.armed = true;
+		l->plan->armed = true;
 }
 
 /* ---- format, open, close ---- */
@@ -217,10 +216,11 @@ static void said(void *arg, int res, const char *why)
 void life_format(struct life *l)
 {
 	uint8_t nth = (uint8_t)++l->formats;
-	const struct store_format f = {.disk = {{0xd1, nth}},
-				       .secret = 0x5ec2e7 + nth,
-				       .log_bytes = LIFE_LOG_BYTES,
-				       .force = nth > 1};
+	const struct store_format f = {
+		.disk = {{0xd1, nth, (uint8_t)l->w->salt, (uint8_t)(l->w->salt >> 8)}},
+		.secret = 0x5ec2e7 + nth + (l->w->salt << 16),
+		.log_bytes = LIFE_LOG_BYTES,
+		.force = nth > 1};
 	void *memory;
 	struct arena a;
 
@@ -340,23 +340,34 @@ void life_close(struct life *l)
 	CHECK(l->bufs.small_free_n == l->bufs.small_n);
 	CHECK(l->bufs.large_free_n == l->bufs.large_n);
 	buf_pool_check(&l->bufs);
-	pass(l, REST_NS); /* whatever is still armed would fault on memory that is gone */
+	pass(l, l->w->rest_ns); /* whatever is still armed would fault on memory that is gone */
 	CHECK(l->disk.inflight == 0);
 	CHECK(l->disk.writes_after == 0); /* J3 */
 }
 
+void life_reborn(struct life *l, struct world *w)
+{
+	l->w = w;
+	l->memory = NULL;
+	disk_init(l);
+	pool_init(l);
+	l->busy = 0;
+	l->steps = 0;
+	memset(l->reads, 0, sizeof(l->reads));
+	memset(&l->fetch, 0, sizeof(l->fetch));
+	bury(l);
+}
+
 void life_cut(struct life *l, uint32_t keep_permille)
 {
+	void *memory = l->memory;
+
 	if (l->over)
 		return;
 	CHECK(l->w->power_cut != NULL);
 	l->w->power_cut(l->w, keep_permille);
-	disk_init(l);
-	pool_init(l);
-	l->busy = 0;
-	memset(l->reads, 0, sizeof(l->reads));
-	memset(&l->fetch, 0, sizeof(l->fetch));
-	bury(l);
+	life_reborn(l, l->w);
+	fake_memory_free(memory, store_bytes(l));
 }
 
 /* ---- failed ---- */

@@ -37,8 +37,11 @@
 struct world {
 	struct env *env;
 	struct env_disk *disk;
-	/* One turn. False: nothing will happen any more. */
+	uint64_t salt;    /* of what format makes up: leftovers of other lives are not this one's */
+	uint64_t rest_ns; /* after this long everything is in its place */
+	/* One turn, waiting for something to happen. False: nothing will any more. */
 	bool (*step)(struct world *w);
+	bool (*poll)(struct world *w); /* without waiting */
 	/* Power goes: keep_permille of what was not durable stays. NULL: cannot be done here. */
 	void (*power_cut)(struct world *w, uint32_t keep_permille);
 	void (*lose)(struct world *w); /* FAULT_GONE */
@@ -81,7 +84,8 @@ struct life_fetch {
 
 struct life {
 	struct world *w;
-	struct fault_plan plan;
+	struct fault_plan *plan; /* what explains errors: own_plan, or the preloaded library's */
+	struct fault_plan own_plan;
 	struct fault_disk disk;
 	struct buf_pool bufs;
 	void *bufs_memory, *memory;
@@ -134,6 +138,8 @@ void life_pass(struct life *l, uint64_t ns); /* time, with everything that happe
 void life_rest(struct life *l);              /* long enough for everything to be in its place */
 
 /* ---- what the sweep calls ---- */
+/* Its process is gone, and with it the store: go on in this one, on @w. */
+void life_reborn(struct life *l, struct world *w);
 bool life_failed(const struct life *l); /* the store says so */
 void life_check_failed(struct life *l); /* J3 */
 /* After an open: J2 and J4 for everything. */

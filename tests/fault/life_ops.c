@@ -285,8 +285,8 @@ void life_commit_some(struct life *l, uint32_t chain, uint64_t n)
 /* J2: is @res what the fault explains? */
 static void spoiled_read(struct life *l, int res)
 {
-	enum fault_class class = l->plan.class;
-	enum fault_kind kind = l->plan.kind;
+	enum fault_class class = l->plan->class;
+	enum fault_kind kind = l->plan->kind;
 
 	l->spoiled_reads++;
 	if (life_failed(l)) { /* it may have begun before */
@@ -299,7 +299,7 @@ static void spoiled_read(struct life *l, int res)
 		l->read_errors++;
 		return;
 	}
-	CHECK(l->plan.fired > 0);
+	CHECK(l->plan->fired > 0);
 	CHECK(class == FAULT_READ || class == FAULT_BUFFER);
 	if (class == FAULT_BUFFER)
 		CHECK(res == -ENOBUFS);

@@ -15,8 +15,8 @@ static bool end_is_in_doubt(const struct life *l)
 {
 	if (l->end_in_doubt)
 		return true;
-	return l->plan.armed && l->plan.fired && l->plan.class == FAULT_READ &&
-	       (l->plan.kind == FAULT_FLIP || l->plan.kind == FAULT_ROT);
+	return l->plan->armed && l->plan->fired && l->plan->class == FAULT_READ &&
+	       (l->plan->kind == FAULT_FLIP || l->plan->kind == FAULT_ROT);
 }
 
 static uint64_t newest_lsn(const struct life *l)

@@ -191,13 +191,13 @@ static void power(struct life *l)
 }
 
 const struct script scripts[] = {
-	{"start", start, 0, false},
-	{"small", small, 0, false},
-	{"large", large, 0, true},
-	{"rest", rest, 0, true},
-	{"full", full, SCRIPT_SMALL_DISK, true},
+	{"start", start, 0, true},
+	{"small", small, 0, true},
+	{"large", large, 0, false},
+	{"rest", rest, 0, false},
+	{"full", full, SCRIPT_SMALL_DISK, false},
 	{"stuck", stuck, 0, false},
-	{"power", power, 0, true},
+	{"power", power, 0, false},
 };
 const unsigned scripts_n = ARRAY_LEN(scripts);
 

@@ -14,7 +14,7 @@ struct script {
 	const char *name;
 	void (*run)(struct life *l);
 	uint64_t disk_bytes; /* 0: LIFE_DISK_BYTES */
-	bool fake_only;      /* needs virtual time or power cuts */
+	bool real;           /* needs no virtual time and no power cuts */
 };
 
 extern const struct script scripts[];

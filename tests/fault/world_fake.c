@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define REST_NS 4000000000ull
+
 static struct world_fake *fake_of(struct world *w)
 {
 	return CONTAINER_OF(w, struct world_fake, w);
@@ -68,7 +70,9 @@ void world_fake_init(struct world_fake *f, uint64_t disk_bytes)
 	f->disk_bytes = disk_bytes;
 	f->w = (struct world){.env = &f->fe.env,
 			      .disk = &f->disk.disk,
+			      .rest_ns = REST_NS,
 			      .step = step,
+			      .poll = step,
 			      .power_cut = power_cut,
 			      .lose = lose,
 			      .wrote = wrote};
