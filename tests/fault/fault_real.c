@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* fault_real - the error sweep over the real io/: the Nth read, write or flush that io_uring
- *carries to a file, and the Nth submission, fails, N = 1, 2, 3 ... until a script has no Nth.
+ * carries to a file, and the Nth submission, fails, N = 1, 2, 3 ... until a script has no Nth.
  *
  *	LD_PRELOAD=libfault_shim.so fault_real [--json] [--only SCRIPT] [--first]
  *		[--dir FOLDER] [--point SCRIPT/CLASS/KIND/once|always/N]
  *
  * A script's life is a process of its own, under faults made by the preloaded library
- *(shim/shim.c). It may end with io_uring's error, but not crash and not hang. Then its parent,
- *which no fault touches, opens the same file and looks at everything (sound.h). Exit status 0: no
- *point was bad, 77: cannot run here. */
+ * (shim/shim.c). It may end with io_uring's error, but not crash and not hang. Then its parent,
+ * which no fault touches, opens the same file and looks at everything (sound.h). Exit status 0: no
+ * point was bad, 77: cannot run here. */
 
 #include <errno.h>
 #include <fcntl.h>
