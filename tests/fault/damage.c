@@ -29,7 +29,7 @@
 #define OLD_BLOCKS 24u  /* of each region, of those that the last rounds left alone */
 #define FREE_BLOCKS 12u /* looked at: nothing reads them */
 #define SNAPSHOTS 3u
-#define OPS_MAX 64u /* per chain of the image */
+#define OPS_MAX 96u /* per chain of the image */
 
 enum kind { FLIP, ZERO, SWAP, STALE, COPIES, CUT, KINDS };
 static const char *const kind_names[] = {"flip", "zero", "swap", "stale", "copies", "cut"};
@@ -46,6 +46,7 @@ struct damage {
 
 struct tally {
 	uint64_t n[REGIONS][KINDS][OUTCOMES];
+	uint64_t mended[REGIONS][KINDS]; /* of READ_ERROR, those of committed content */
 };
 
 static struct world_fake world;
@@ -77,11 +78,20 @@ static void populate(struct life *l)
 	life_format(l);
 	life_open(l);
 	life_cluster(l);
-	for (uint32_t i = 0; i < 5; i++) {
-		life_write(l, 2, 2, 0, 256); /* one round of the log */
-		life_rest(l);
+	life_write(l, 1, 2, 0, 20); /* in the first record block, for good */
+	/* More than once round the log: no page is covered as a whole. */
+	for (uint32_t i = 0; i < 36; i++) {
+		life_write(l, 2, 2, 1 + i % 3 * 32, 30);
+		if (i % 12 == 11)
+			life_rest(l);
 	}
-	life_unmap(l, 2, 2, 6, 250);
+	/* Fresh pages each time: those in use get beyond the first record block. */
+	for (uint32_t i = 0; i < 12; i++) {
+		life_write(l, 2, 2, 0, 64);
+		if (i % 4 == 3)
+			life_rest(l);
+	}
+	life_unmap(l, 2, 2, 20, 80);
 	life_rest(l);
 	snapshot[0] = copy_disk();
 	for (uint32_t i = 0; i < 8; i++)
@@ -220,16 +230,9 @@ static void go_on(struct life *l)
 	life_close(l);
 }
 
-static bool run_case(void *arg, uint64_t n)
+static void damaged_life(struct life *l, const struct damage *d)
 {
-	const struct damage *d = &cases[n - 1];
-	struct life *l = &life;
-	enum outcome got;
-
-	(void)arg;
-	if (n > cases_n)
-		return false;
-	world_fake_reset(&world, n);
+	world_fake_reset(&world, d->nth);
 	life_begin(l, &world.w, NULL);
 	memcpy(l->chain, chains, sizeof(chains));
 	for (uint32_t c = 1; c <= LIFE_CHAINS; c++)
@@ -240,17 +243,55 @@ static bool run_case(void *arg, uint64_t n)
 	l->end_in_doubt = d->kind == SWAP && d->region == REGION_LOG_HEADER;
 	apply(d);
 	l->disk.disk.size_bytes = world.disk.disk.size_bytes;
+}
+
+/* The same once more, with a neighbour: what is bad is mended, and right without one afterwards.
+ * Nobody else has what is pending. */
+static void expect_mended(struct life *l, const struct damage *d)
+{
+	damaged_life(l, d);
+	l->neighbour = true;
+	life_open(l);
+	life_verify(l);
+	CHECK(l->read_errors == 0);
+	CHECK(l->repaired > 0);
+	life_rest(l);
+	life_close(l);
+	l->neighbour = false;
+	life_open(l);
+	life_verify(l);
+	CHECK(!l->over);
+	CHECK(l->read_errors == 0);
+	life_close(l);
+}
+
+static bool run_case(void *arg, uint64_t n)
+{
+	const struct damage *d = &cases[n - 1];
+	struct life *l = &life;
+	enum outcome got;
+	bool mendable;
+
+	(void)arg;
+	if (n > cases_n)
+		return false;
+	damaged_life(l, d);
 	life_open(l);
 	got = l->s ? RIGHT : REFUSED;
 	life_verify(l);
-	if (got == RIGHT && l->read_errors)
+	if (got == RIGHT && (l->read_errors || l->pending_errors))
 		got = READ_ERROR;
+	mendable = l->read_errors > 0 && d->kind != SWAP;
 	if (l->s && n % 3 == 0)
 		go_on(l);
 	life_close(l);
 	CHECK(world_fake_quiet(&world));
 	expect_bounded(d, got);
 	tally->n[d->region][d->kind][got]++;
+	if (mendable) {
+		expect_mended(l, d);
+		tally->mended[d->region][d->kind]++;
+	}
 	return true;
 }
 
@@ -376,11 +417,13 @@ static void print_table(void)
 			uint64_t sum = n[RIGHT] + n[READ_ERROR] + n[REFUSED];
 
 			if (sum)
-				printf("  %-6s %6llu: %llu right, %llu errors of reads, %llu "
-				       "refused\n",
+				printf("  %-6s %6llu: %llu right, %llu errors of reads (%llu "
+				       "mended with "
+				       "a neighbour), %llu refused\n",
 				       kind_names[k], (unsigned long long)sum,
 				       (unsigned long long)n[RIGHT],
 				       (unsigned long long)n[READ_ERROR],
+				       (unsigned long long)tally->mended[r][k],
 				       (unsigned long long)n[REFUSED]);
 		}
 	}

@@ -274,6 +274,9 @@ void life_open(struct life *l)
 				   .disk = &l->disk.disk,
 				   .bufs = &l->bufs,
 				   .chains_max = LIFE_CHAINS,
+				   .scrub_ns = l->scrub_ns,
+				   .watch_ns = l->watch_ns,
+				   .cache_slots = l->cache_slots,
 				   .incarnation = {{0x1c, (uint8_t)++l->opens, 1}}};
 	struct store *s;
 	struct arena a;
@@ -297,7 +300,10 @@ void life_open(struct life *l)
 	}
 	l->s = s;
 	CHECK(!life_failed(l));
+	life_take(l);
 	store_on_space(l->s, space, l);
+	if (l->neighbour)
+		store_on_bad(l->s, life_bad, l);
 }
 
 static void closed(void *arg)
@@ -331,9 +337,11 @@ void life_close(struct life *l)
 	if (!l->s)
 		return;
 	l->flag = false;
+	l->closing = true;
 	store_close(l->s, closed, l);
 	CHECK(!l->flag); /* E1 */
 	life_wait(l, &l->flag);
+	l->closing = false;
 	CHECK(l->disk.inflight == 0);
 	bury(l);
 	expect_ended(l);
@@ -355,6 +363,7 @@ void life_reborn(struct life *l, struct world *w)
 	l->steps = 0;
 	memset(l->reads, 0, sizeof(l->reads));
 	memset(&l->fetch, 0, sizeof(l->fetch));
+	memset(l->repairs, 0, sizeof(l->repairs));
 	bury(l);
 }
 

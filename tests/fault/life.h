@@ -32,6 +32,7 @@
 #define LIFE_EXTENTS 4u
 #define LIFE_OPS 512u /* per chain, from format on */
 #define LIFE_READS 16u
+#define LIFE_REPAIRS 64u
 
 /* What is below. The fake one is world_fake.h's. */
 struct world {
@@ -82,6 +83,13 @@ struct life_fetch {
 	bool busy;
 };
 
+struct life_repair { /* an answer to the store, as a neighbour would give it */
+	struct store_repair repair;
+	struct life *life;
+	bool busy;
+	uint8_t data[BLOCK_BYTES];
+};
+
 struct life {
 	struct world *w;
 	struct fault_plan *plan; /* what explains errors: own_plan, or the preloaded library's */
@@ -95,14 +103,24 @@ struct life {
 	uint64_t stamps, opens, formats, steps;
 	struct life_read reads[LIFE_READS];
 	struct life_fetch fetch;
+	struct life_repair repairs[LIFE_REPAIRS];
 	struct store_opened found;
-	uint32_t busy; /* callbacks of reads, fetches, epochs and the cluster that are due */
-	bool over;     /* something failed: calls do nothing */
+	/* The script's, before it opens: of struct store_config. */
+	uint64_t scrub_ns, watch_ns;
+	uint32_t cache_slots;
+	bool neighbour; /* there is one, and it has everything */
+	uint32_t busy;  /* callbacks of reads, fetches, epochs and the cluster that are due */
+	bool over;      /* something failed: calls do nothing */
 	bool formatted, flag, space;
+	bool blocks_lost; /* by a disk that did not give them back when they were moved */
+	bool closing;
 	bool end_in_doubt; /* what no later header proves may be lost (life_verify.c) */
 	bool damaged; /* the medium was changed on purpose: errors of reads and opens are right */
-	uint32_t read_errors, refused_full, refused_busy;
+	uint32_t read_errors;    /* of committed content */
+	uint32_t pending_errors; /* of pending ops and what they would make */
+	uint32_t refused_full, refused_busy;
 	uint32_t spoiled_reads; /* those a fault explains */
+	uint32_t repaired;
 	int res;
 	char why[256];
 };
@@ -148,11 +166,13 @@ void life_verify(struct life *l);
 bool life_block_ok(const struct life *l, uint32_t chain, uint64_t extent, uint32_t block,
 		   uint64_t from, uint64_t to, const uint8_t *data);
 
-/* ---- between life.c and life_ops.c ---- */
+/* ---- between the files of life ---- */
 void life_step(struct life *l); /* something must still be going to happen */
 void life_wait(struct life *l, const bool *flag);
 void life_error(struct life *l, int res); /* an op or a call failed: may it? */
 struct id128 life_client(uint32_t chain);
+void life_take(struct life *l); /* what open found becomes the journal's truth (J4) */
+void life_bad(void *arg, const struct store_bad *bad); /* the neighbour's ear */
 
 /* buf_get() of the store goes through the plan (the linker's --wrap). */
 void life_spoil_buffers(struct fault_plan *plan, const struct buf_pool *pool);

@@ -121,6 +121,14 @@ static struct life_op *next_op(struct life *l, uint32_t chain, enum op_kind kind
 	return o;
 }
 
+static void put_words(uint8_t *to, const struct life_op *o, uint32_t block)
+{
+	uint64_t word = o->stamp ? first_word(o, block) : 0;
+
+	for (unsigned k = 0; k < BLOCK_BYTES / 8; k++, word += o->stamp ? 1 : 0)
+		memcpy(to + k * 8, &word, 8);
+}
+
 static void fill(struct life_op *o)
 {
 	const struct op_rec *rec = &o->op.rec;
@@ -128,10 +136,8 @@ static void fill(struct life_op *o)
 	for (uint32_t i = 0; i < rec->crcs_n; i++) {
 		const struct block_addr at = {rec->volume, rec->extent, rec->block + i};
 		uint8_t *block = o->op.data->data + (size_t)i * BLOCK_BYTES;
-		uint64_t word = o->stamp ? first_word(o, rec->block + i) : 0;
 
-		for (unsigned k = 0; k < BLOCK_BYTES / 8; k++, word += o->stamp ? 1 : 0)
-			memcpy(block + k * 8, &word, 8);
+		put_words(block, o, rec->block + i);
 		o->crcs[i] =
 			rec->kind == OP_WRITE ? crc_block(&at, block) : crc_block_anywhere(block);
 	}
@@ -282,31 +288,29 @@ void life_commit_some(struct life *l, uint32_t chain, uint64_t n)
 
 /* ---- read ---- */
 
-/* J2: is @res what the fault explains? */
-static void spoiled_read(struct life *l, int res)
+/* J2: does the fault explain @res? A read of bad bytes says so; that of a failed store -EIO, if it
+ * did not begin before. With a neighbour to ask (@may_ask), no read ends for bytes that were bad
+ * once. */
+static void spoiled_read(struct life *l, int res, bool fetch, bool may_ask)
 {
-	enum fault_class class = l->plan->class;
-	enum fault_kind kind = l->plan->kind;
+	bool bytes = res == -EBADMSG || (fetch && res == -EIO);
 
 	l->spoiled_reads++;
-	if (life_failed(l)) { /* it may have begun before */
-		CHECK(res == -EIO || (res == -EBADMSG && class == FAULT_READ) || l->damaged);
+	if (life_failed(l)) {
+		CHECK(res == -EIO || bytes);
 		life_error(l, res);
 		return;
 	}
-	if (l->damaged) {
-		CHECK(res == -EBADMSG);
-		l->read_errors++;
+	if (l->damaged || l->blocks_lost) {
+		CHECK(bytes);
+		l->read_errors += may_ask;
+		l->pending_errors += !may_ask;
 		return;
 	}
 	CHECK(l->plan->fired > 0);
-	CHECK(class == FAULT_READ || class == FAULT_BUFFER);
-	if (class == FAULT_BUFFER)
-		CHECK(res == -ENOBUFS);
-	else if (kind == FAULT_FLIP || kind == FAULT_ROT)
-		CHECK(res == -EBADMSG);
-	else
-		CHECK(res == -EIO);
+	CHECK(l->plan->class == FAULT_READ || l->plan->class == FAULT_BUFFER);
+	CHECK(l->plan->class == FAULT_BUFFER ? res == -ENOBUFS : bytes);
+	CHECK(!l->neighbour || !may_ask || !bytes || l->plan->persistent);
 }
 
 static void read_done(struct store_read *r, int res)
@@ -321,7 +325,7 @@ static void read_done(struct store_read *r, int res)
 	l->busy--;
 	if (res) {
 		CHECK(r->data == NULL);
-		spoiled_read(l, res);
+		spoiled_read(l, res, false, !r->sequenced);
 		return;
 	}
 	CHECK(r->data->len_bytes == r->blocks * BLOCK_BYTES);
@@ -386,7 +390,7 @@ static void fetch_done(struct store_fetch *f, int res)
 		return; /* it was committed meanwhile */
 	if (res) {
 		CHECK(f->data == NULL);
-		spoiled_read(l, res);
+		spoiled_read(l, res, true, false);
 		return;
 	}
 	rec.known = o->op.rec.known;
@@ -423,6 +427,66 @@ void life_reads_done(struct life *l)
 			life_step(l); /* a read never ends */
 	while (l->fetch.busy)
 		life_step(l); /* a fetch never ends */
+}
+
+/* ---- a neighbour ---- */
+
+/* Content of (chain, extent, block) that has what @bad asks for, from the newest op that made one.
+ * The checksum of a WRITE_SAME may have become that of its block, which no neighbour knows. */
+static const uint8_t *find_content(const struct life *l, const struct store_bad *bad, uint8_t *to)
+{
+	const struct block_addr at = {bad->volume, bad->extent, bad->block};
+	uint64_t seq = l->chain[bad->chain].appended;
+	const struct life_op *o;
+	bool unknown = false;
+
+	while ((o = writer(l, bad->chain, bad->extent, bad->block, seq))) {
+		bool same = o->op.rec.kind == OP_WRITE_SAME;
+
+		put_words(to, o, bad->block);
+		if (crc_block(&at, to) == bad->crc)
+			return to;
+		unknown |= same && crc_block_anywhere(to) == bad->crc;
+		if (unknown && bad->same)
+			return to;
+		seq = o->op.rec.seq - 1;
+	}
+	CHECK(unknown); /* what it asks for was never written */
+	return NULL;
+}
+
+static void repair_done(struct store_repair *r, int res)
+{
+	struct life_repair *lr = CONTAINER_OF(r, struct life_repair, repair);
+
+	CHECK(lr->busy);
+	CHECK(res == 0 || !r->data || life_failed(lr->life) || lr->life->closing);
+	lr->busy = false;
+	lr->life->busy--;
+	lr->life->repaired++;
+}
+
+void life_bad(void *arg, const struct store_bad *bad)
+{
+	struct life *l = arg;
+
+	for (unsigned i = 0; i < LIFE_REPAIRS; i++) {
+		struct life_repair *lr = &l->repairs[i];
+
+		if (lr->busy)
+			continue;
+		lr->life = l;
+		lr->busy = true;
+		l->busy++;
+		memset(&lr->repair, 0, sizeof(lr->repair));
+		lr->repair.what = *bad;
+		lr->repair.done = repair_done;
+		lr->repair.data = find_content(l, bad, lr->data);
+		store_repair(l->s, &lr->repair);
+		CHECK(lr->busy); /* E1 */
+		return;
+	}
+	CHECK(l->damaged); /* more at once than one fault can spoil */
 }
 
 /* ---- epoch, cluster ---- */

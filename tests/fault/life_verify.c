@@ -111,14 +111,18 @@ static void verify_present(struct life *l, uint32_t chain)
 	}
 }
 
-void life_verify(struct life *l)
+void life_take(struct life *l)
 {
 	uint64_t newest = newest_lsn(l);
 
-	if (l->over)
-		return;
 	for (uint32_t i = 1; i <= LIFE_CHAINS; i++)
 		take_chain(l, i, newest);
+}
+
+void life_verify(struct life *l)
+{
+	if (l->over)
+		return;
 	store_check(l->s);
 	for (uint32_t i = 1; i <= LIFE_CHAINS; i++) {
 		const struct life_chain *c = &l->chain[i];

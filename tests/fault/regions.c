@@ -12,6 +12,8 @@ const struct region_info region_infos[REGIONS] = {
 	[REGION_LOG_PAYLOAD] = {"log payload", false, false, false},
 	[REGION_CHECKPOINT] = {"checkpoint", true, false, false},
 	[REGION_CHECKPOINT_OLD] = {"old checkpoint", true, true, true},
+	[REGION_RECORDS] = {"records", true, false, false},
+	[REGION_RECORDS_OLD] = {"old records", true, true, true},
 	[REGION_PAGE] = {"page", false, true, false},
 };
 
@@ -48,6 +50,25 @@ static void mark_range(const uint8_t *image, uint64_t from, uint64_t to, enum re
 			regions[at / BLOCK_BYTES] = (uint8_t)as;
 }
 
+/* Each block of the checkpoint that names record blocks says where they lie. */
+static void mark_records(const uint8_t *image, const struct disk_super *sb, uint64_t slot,
+			 uint8_t *regions)
+{
+	uint64_t recs = sb->recs_offset_bytes, bytes = sb->recs_n * BLOCK_BYTES;
+
+	mark_range(image, recs, recs + 2 * bytes, REGION_RECORDS_OLD, regions);
+	for (uint64_t b = 0; b < sb->ckpt_blocks; b++) {
+		const struct disk_ckpt_hdr *h = (const void *)(image + slot + b * BLOCK_BYTES);
+		const struct disk_ckpt_recs *e = (const void *)(h + 1);
+
+		for (uint32_t i = 0; h->kind == CKPT_RECS && i < h->n; i++) {
+			uint64_t home = e[i].used & RECS_HOME_B ? recs + bytes : recs;
+
+			regions[home / BLOCK_BYTES + e[i].index] = REGION_RECORDS;
+		}
+	}
+}
+
 void regions_find(const uint8_t *image, uint64_t disk_bytes, uint8_t *ret_regions)
 {
 	const struct disk_super *sb = (const void *)image;
@@ -63,5 +84,6 @@ void regions_find(const uint8_t *image, uint64_t disk_bytes, uint8_t *ret_region
 	mark_range(image, slot, slot + sb->ckpt_blocks * BLOCK_BYTES, REGION_CHECKPOINT,
 		   ret_regions);
 	mark_range(image, spare, spare + sb->ckpt_bytes, REGION_CHECKPOINT_OLD, ret_regions);
+	mark_records(image, sb, slot, ret_regions);
 	mark_range(image, sb->pages_offset_bytes, disk_bytes, REGION_PAGE, ret_regions);
 }

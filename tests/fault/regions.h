@@ -16,6 +16,8 @@ enum region {
 	REGION_LOG_PAYLOAD,
 	REGION_CHECKPOINT,     /* the valid one */
 	REGION_CHECKPOINT_OLD, /* the one before */
+	REGION_RECORDS,        /* of pages, where the valid checkpoint names them */
+	REGION_RECORDS_OLD,    /* the other home */
 	REGION_PAGE,
 	REGIONS
 };

@@ -117,6 +117,59 @@ static void fill_extent(struct life *l, uint64_t extent, uint32_t blocks)
 	}
 }
 
+/* Small and large, with somebody who has every block, and all pages read now and then: what is bad
+ * is asked for and mended. */
+static void mended(struct life *l)
+{
+	l->neighbour = true;
+	l->scrub_ns = 2000000000;
+	l->watch_ns = 500000000;
+	life_format(l);
+	life_arm(l);
+	life_open(l);
+	life_write(l, 1, 0, 0, 48);
+	life_write(l, 1, 0, 40, 6);
+	life_same(l, 1, 0, 60, 6, false);
+	life_write(l, 2, 0, 3, 5);
+	life_rest(l);
+	life_read(l, 1, 0, 0, 70, false);
+	life_write(l, 1, 0, 20, 40);
+	life_write(l, 2, 0, 6, 9);
+	life_sync(l);
+	life_commit(l, 1);
+	life_read(l, 1, 0, 10, 60, false);
+	life_rest(l);
+	life_close(l);
+	life_open(l);
+	life_read(l, 1, 0, 0, 70, false);
+	life_read(l, 2, 0, 0, 20, false);
+	life_rest(l);
+}
+
+/* A block in each of many pages, and memory for the records of few. */
+static void wide(struct life *l)
+{
+	l->cache_slots = 1;
+	life_format(l);
+	life_open(l);
+	for (uint32_t i = 0; i < 50; i++)
+		life_write(l, 1 + i / 40, 1, i % 40 * 16 + i % 5, 1);
+	life_rest(l);
+	life_arm(l);
+	for (uint32_t i = 0; i < 8; i++)
+		life_write(l, 1 + i % 2, 1, i * 7 % 10 * 16 + 9, 1);
+	life_read(l, 1, 1, 0, 200, false);
+	life_rest(l);
+	life_read(l, 2, 1, 0, 170, false);
+	life_read(l, 1, 1, 300, 256, false);
+	life_unmap(l, 1, 1, 100, 200);
+	life_write(l, 1, 1, 128, 64);
+	life_rest(l);
+	life_close(l);
+	life_open(l);
+	life_read(l, 1, 1, 0, 256, false);
+}
+
 /* To the last page and back: overwrites work, new pages are refused until space came back. */
 static void full(struct life *l)
 {
@@ -147,13 +200,14 @@ static void stuck(struct life *l)
 	for (uint32_t i = 0; i < 6; i++)
 		life_write(l, 1, 0, i * 2, 1 + i % 3);
 	life_sync(l);
-	for (uint32_t i = 0; i < 24; i++) {
-		if (i == 14)
+	for (uint32_t i = 0; i < 36; i++) {
+		if (i == 22)
 			life_arm(l);
-		life_write(l, 2, i % 2, i % 3 * 48, 48);
+		/* Both pages lack a block: all of it goes through the log. */
+		life_write(l, 2, i % 2, 1 + i % 3 * 32, 30);
 		life_sync(l);
 		life_commit(l, 2);
-		if (i == 18)
+		if (i == 30)
 			life_commit_some(l, 1, 2);
 		life_fetch(l, 1, l->chain[1].appended);
 	}
@@ -195,6 +249,8 @@ const struct script scripts[] = {
 	{"small", small, 0, true},
 	{"large", large, 0, false},
 	{"rest", rest, 0, false},
+	{"mended", mended, 0, false},
+	{"wide", wide, 0, false},
 	{"full", full, SCRIPT_SMALL_DISK, false},
 	{"stuck", stuck, 0, false},
 	{"power", power, 0, false},

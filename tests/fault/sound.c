@@ -1,8 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 #include "tests/fault/sound.h"
 
+/* Did the disk hold back or change what was read, for good? Then blocks that were moved meanwhile
+ * are lost here, unless there was a neighbour. */
+static bool loses_blocks(const struct life *l)
+{
+	const struct fault_plan *p = l->plan;
+
+	return p->fired && p->class == FAULT_READ && !l->neighbour &&
+	       (p->persistent || p->kind == FAULT_SECTOR || p->kind == FAULT_ROT);
+}
+
 void sound_heal(struct life *l)
 {
+	l->blocks_lost = loses_blocks(l);
 	fault_disk_heal(&l->disk);
 	l->plan = &l->own_plan;
 	l->own_plan = (struct fault_plan){0};
