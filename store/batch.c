@@ -35,14 +35,16 @@ static uint32_t op_rec_bytes(const struct store_op *op)
 
 static void put_commits(struct store *s, struct writer *w, uint64_t lsn)
 {
-	uint32_t n = 0;
+	uint32_t n = 0, from = s->log.commits_from;
 
+	/* Where the last batch stopped: with many chains each has its turn. */
 	for (uint32_t i = 0; i < s->chains_n && n < BATCH_COMMITS_MAX; i++) {
-		struct chain *c = &s->chains[i];
+		struct chain *c = &s->chains[(from + i) % s->chains_n];
 		struct disk_log_commit *rec;
 
 		if (!log_watermark_due(c))
 			continue;
+		s->log.commits_from = c->slot + 1;
 		rec = put_rec(w, LOG_COMMIT, sizeof(*rec));
 		*rec = (struct disk_log_commit){.chain = c->id, .seq = c->committed};
 		c->known_logged = c->committed;

@@ -277,7 +277,10 @@ static bool wanted(const struct store *s)
 	/* Entries that replay would need: writes straight to pages take few blocks of the log. */
 	if (s->log.dead_cost >= s->index.entries_n / 4)
 		return true;
-	if (s->pages.spare_used > s->pages.spare_max / 2 && limbo)
+	if (s->pages.spare_used > direct_spare(s) / 2 && limbo)
+		return true;
+	/* So that the next open has little to replay. */
+	if (s->idle && s->index.used == 0 && dead >= s->log.blocks / 64 + 4)
 		return true;
 	if (dead >= s->log.blocks / 4 || s->pages.limbo_n > s->pages.n / 16 + 16)
 		return true;

@@ -31,8 +31,19 @@ bool direct_wanted(const struct store *s, const struct op_rec *rec)
 			spare++;
 	}
 	/* The first two leave enough free pages, but for an op that took the last ones (W8). */
-	return fresh <= pages_room(g) && spare <= g->spare_max - MIN(g->spare_used, g->spare_max) &&
+	return fresh <= pages_room(g) && g->spare_used + spare <= direct_spare(s) &&
 	       fresh + spare <= g->free_n;
+}
+
+/* While there is plenty, half of what nobody was promised is lent to overwrites, too: a checkpoint
+ * gives it back. */
+uint32_t direct_spare(const struct store *s)
+{
+	const struct pages *g = &s->pages;
+	uint32_t kept = s->reserved_n + g->n / 16, lent = pages_lent(g);
+	uint32_t room = pages_room(g) + lent;
+
+	return g->spare_max + (room > kept ? (room - kept) / 2 : 0);
 }
 
 static void pages_written(struct disk_io *io, int res)

@@ -102,7 +102,8 @@ struct log {
 	struct batch batch[LOG_INFLIGHT_MAX];
 	uint32_t inflight;
 	bool want_header;
-	uint64_t built_ns; /* when the last batch was built */
+	uint32_t commits_from; /* slot of the chain whose watermark is next */
+	uint64_t built_ns;     /* when the last batch was built */
 	struct env_timer idle;
 };
 
@@ -431,6 +432,7 @@ static inline uint64_t page_offset(const struct store *s, uint32_t page)
 /* Is @op to go to fresh pages? Sets pages_n and takes what that needs but the pages. */
 bool direct_wanted(const struct store *s, const struct op_rec *rec);
 void direct_submit(struct store *s, struct store_op *op);
+uint32_t direct_spare(const struct store *s); /* pages that overwrites may have under way */
 void direct_init(struct store *s, struct arena *a);
 size_t direct_bytes(void);
 void land_pump(struct store *s);
@@ -438,6 +440,7 @@ bool ckpt_freezes(const struct store *s); /* no record block may be written now 
 void read_init(struct store *s, struct arena *a);
 size_t read_bytes(void);
 void read_pump(struct store *s);
+void reads_tell(struct store *s);
 void store_read_start(struct store *s, struct store_read *r);
 void read_repaired(struct store *s, struct store_read *r, int res);
 /* NULL: nobody to ask. */

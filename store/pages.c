@@ -300,7 +300,7 @@ uint32_t pages_reserve(struct pages *g, const struct page_key *key, uint32_t cha
 {
 	uint32_t id;
 
-	if (spare ? g->spare_used >= g->spare_max : pages_room(g) == 0)
+	if (!spare && pages_room(g) == 0)
 		return PAGE_NONE;
 	id = take_free(g);
 	if (id == PAGE_NONE)

@@ -17,8 +17,9 @@
  *       then a power cut may bring its owner back, because the op that took it away is not proved
  *       committed, or because a checkpoint or a record in the log names it. None is reused while a
  *       transfer on it runs (pins)
- *   G5  overwrites in fresh pages draw on a reserve of spare_max pages that new data never takes:
- *       what pages_room() promises is there whatever is overwritten meanwhile
+ *   G5  overwrites in fresh pages draw on a reserve of spare_max pages that new data never takes
+ *       (and, by direct.c, on pages nobody was promised): what was promised of pages_room() is
+ *there whatever is overwritten meanwhile
  *
  * Memory is the arena's. One thread. */
 
@@ -113,6 +114,11 @@ static inline uint64_t pages_volume(const struct pages *g, const struct page *p)
 uint32_t pages_room(const struct pages *g);
 /* Is there a name for one more page of @volume? */
 bool pages_can_name(const struct pages *g, uint64_t volume);
+/* Pages that overwrites have under way beyond the reserve (G5). */
+static inline uint32_t pages_lent(const struct pages *g)
+{
+	return g->spare_used > g->spare_max ? g->spare_used - g->spare_max : 0;
+}
 /* Own a free page under a new key; NULL when none is free or there are too many volumes. */
 struct page *pages_take(struct pages *g, const struct page_key *key, uint32_t chain_slot);
 /* Reserve a free page for @key, after the one taken last if that can be; @spare: it is to take the

@@ -137,7 +137,17 @@ static void finish(struct store *s, struct store_read *r)
 		r->data = NULL;
 	}
 	list_add_tail(&s->reads_done, &r->link);
-	store_turn(s);
+}
+
+void reads_tell(struct store *s)
+{
+	struct list *it;
+
+	while ((it = list_pop(&s->reads_done))) {
+		struct store_read *r = CONTAINER_OF(it, struct store_read, link);
+
+		r->done(r, r->res);
+	}
 }
 
 static void restart(struct store *s, struct store_read *r)
@@ -304,7 +314,13 @@ static void read_done(struct disk_io *dio, int res)
 	pin(s, io, -1);
 	list_add_tail(&s->read_free, &io->link);
 	read_settled(s, r);
-	store_turn(s);
+	/* At once and not at the end of the turn: what comes first is answered first. */
+	reads_tell(s);
+	/* Somebody may have waited for what this one held: a transfer, a record block, the log's
+	 * tail. */
+	if (!list_empty(&s->reads) || !list_empty(&s->recs.starved) || s->closing ||
+	    (s->log.count && s->log.ring[s->log.first].lsn < s->ckpt.trim_lsn))
+		store_turn(s);
 }
 
 /* May @w be read in one go after what @io holds? */
@@ -364,7 +380,7 @@ static void record_ready(struct recs_wait *w, int res)
 
 	st->waiting = false;
 	if (res)
-		r->res = res == -EBADMSG && !s->failed ? -EBADMSG : -EIO;
+		r->res = s->failed ? -EIO : -EBADMSG;
 	st->queued = true;
 	list_add_tail(&s->reads, &r->link);
 	store_turn(s);
@@ -469,11 +485,13 @@ void store_read_start(struct store *s, struct store_read *r)
 		st->queued = false;
 		r->res = -ENOBUFS;
 		finish(s, r);
-		return;
+	} else {
+		list_add_tail(&s->reads, &r->link);
+		s->stats.read_bytes += (uint64_t)r->blocks * BLOCK_BYTES;
+		read_pump(s);
 	}
-	list_add_tail(&s->reads, &r->link);
-	s->stats.read_bytes += (uint64_t)r->blocks * BLOCK_BYTES;
-	read_pump(s);
+	if (!list_empty(&s->reads_done))
+		store_turn(s); /* E1 */
 }
 
 void store_present(struct store *s, uint64_t volume, uint64_t extent, uint8_t ret_present[128])

@@ -112,11 +112,7 @@ static void tell(struct store *s)
 
 		op->released(op);
 	}
-	while ((it = list_pop(&s->reads_done))) {
-		struct store_read *r = CONTAINER_OF(it, struct store_read, link);
-
-		r->done(r, r->res);
-	}
+	reads_tell(s);
 	while ((it = list_pop(&s->fetches_done))) {
 		struct store_fetch *f = CONTAINER_OF(it, struct store_fetch, link);
 
@@ -339,7 +335,7 @@ void store_stats(const struct store *s, struct store_stats *ret)
 {
 	*ret = s->stats;
 	ret->bytes_total = (uint64_t)(s->pages.n - s->pages.spare_max) * PAGE_BYTES;
-	ret->bytes_free = (uint64_t)pages_room(&s->pages) * PAGE_BYTES;
+	ret->bytes_free = ((uint64_t)pages_room(&s->pages) + pages_lent(&s->pages)) * PAGE_BYTES;
 	ret->log_bytes = (uint64_t)s->log.blocks * BLOCK_BYTES;
 	ret->log_used_bytes = (uint64_t)s->log.used * BLOCK_BYTES;
 	ret->scrub_passes = s->super.scrub_passes;
