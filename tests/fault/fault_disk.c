@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LATE_ROUNDS 100u
+
 /* Same point, same damage. */
 static uint64_t pick(const struct fault_disk *d, uint64_t salt, uint64_t below)
 {
@@ -121,6 +123,13 @@ static void below_done(struct disk_io *io, int res)
 
 	if (f->tear && res == 0) {
 		tear(d, f);
+		return;
+	}
+	/* At every other point: what is read when a write fails comes long after everything else.
+	 */
+	if (d->write_failed && outer->op == DISK_READ && d->plan->n % 2 == 0 &&
+	    f->rounds++ < LATE_ROUNDS) {
+		d->below->submit(d->below, &f->io);
 		return;
 	}
 	if (f->lose)

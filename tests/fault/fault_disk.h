@@ -28,6 +28,7 @@ struct fault_io {
 	uint8_t *scratch;
 	int res; /* what the caller hears; 0: what the disk below said */
 	bool tear, lose, flip;
+	uint32_t rounds;
 };
 
 struct fault_block { /* D3 */

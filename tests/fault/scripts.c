@@ -200,14 +200,14 @@ static void stuck(struct life *l)
 	for (uint32_t i = 0; i < 6; i++)
 		life_write(l, 1, 0, i * 2, 1 + i % 3);
 	life_sync(l);
-	for (uint32_t i = 0; i < 36; i++) {
-		if (i == 22)
+	for (uint32_t i = 0; i < 32; i++) {
+		if (i == 18)
 			life_arm(l);
 		/* Both pages lack a block: all of it goes through the log. */
 		life_write(l, 2, i % 2, 1 + i % 3 * 32, 30);
 		life_sync(l);
 		life_commit(l, 2);
-		if (i == 30)
+		if (i == 26)
 			life_commit_some(l, 1, 2);
 		life_fetch(l, 1, l->chain[1].appended);
 	}
