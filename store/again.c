@@ -102,10 +102,12 @@ static void original_read(struct disk_io *io, int res)
 		res = -EBADMSG;
 	if (res)
 		store_fail(s, "device log: a pending op cannot be read", res);
-	if (s->failed)
+	if (s->failed) {
 		g->state = AGAIN_IDLE;
-	else
+		store_turn(s); /* this may be the last transfer that a close waits for */
+	} else {
 		write_copy(s);
+	}
 }
 
 static void next_op(struct store *s)
