@@ -379,7 +379,7 @@ static void record_ready(struct recs_wait *w, int res)
 	struct store *s = st->s;
 
 	st->waiting = false;
-	if (res)
+	if (res) /* no checksum, so no good copy here */
 		r->res = s->failed ? -EIO : -EBADMSG;
 	st->queued = true;
 	list_add_tail(&s->reads, &r->link);
