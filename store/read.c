@@ -30,7 +30,7 @@ struct read_state { /* lives in store_read.priv */
 	struct recs_wait wait;
 	uint32_t next; /* first block not yet looked up */
 	uint32_t bad_block, bad_crc;
-	uint16_t retries;
+	uint16_t retries, repairs;
 	bool bad, bad_same; /* bad_block of the extent is, its checksum and kind as in store_bad */
 	bool single;        /* after a read error: block by block */
 	bool again;         /* a block moved while it was read */
@@ -209,6 +209,7 @@ void read_repaired(struct store *s, struct store_read *r, int res)
 		finish(s, r);
 		return;
 	}
+	state_of(r)->repairs++;
 	restart(s, r);
 }
 
@@ -246,7 +247,8 @@ static void block_bad(struct store *s, const struct read_io *io, uint32_t i)
 	st->bad_block = r->block + io->at + i;
 	st->bad_crc = io->want[i];
 	st->bad_same = io->same;
-	if (r->vouch || r->sequenced || s->failed)
+	/* A disk that does not give back what was just written would have it written for ever. */
+	if (r->vouch || r->sequenced || s->failed || st->repairs > r->blocks)
 		r->res = -EBADMSG;
 }
 
