@@ -199,9 +199,12 @@ static void job_transfers(struct store *s, struct destage_job *j)
 		store_submit(s, &j->io[i].io);
 }
 
-/* What was read is what was written to the log, or it is lost: rot in the only copy here. */
-static void job_verify(struct destage_job *j)
+/* What was read is what was written to the log, or it is lost: rot in the only copy here. Returns
+ * whether any of it is, by its checksum. */
+static bool job_verify(struct destage_job *j)
 {
+	bool lost = false;
+
 	for (uint32_t i = 0; i < PAGE_BLOCKS; i++) {
 		struct destage_block *b = &j->block[i];
 		const struct block_addr at = {j->key.volume, j->key.extent, b->block};
@@ -210,7 +213,20 @@ static void job_verify(struct destage_job *j)
 		if (b->block == NO_BLOCK || b->lost || j->repair)
 			continue;
 		b->lost = (b->same ? crc_block_anywhere(data) : crc_block(&at, data)) != b->crc;
+		lost |= b->lost;
 	}
+	return lost;
+}
+
+/* What came may have been wrong just this once, and the log's copy is the only one here: once more,
+ * block by block, before it is given up. */
+static void job_reread(struct store *s, struct destage_job *j)
+{
+	for (uint32_t i = 0; i < PAGE_BLOCKS; i++)
+		j->block[i].lost = false;
+	j->reread = false;
+	j->single = true;
+	job_transfers(s, j);
 }
 
 /* Is what a repair job is about still so? */
@@ -235,16 +251,17 @@ static void job_step(struct store *s, struct destage_job *j)
 		return;
 	}
 	if (j->reread) {
-		j->reread = false;
-		j->single = true;
-		job_transfers(s, j);
+		job_reread(s, j);
 		return;
 	}
 	if (j->repair && !repair_holds(s, j)) {
 		job_end(s, j, true);
 		return;
 	}
-	job_verify(j);
+	if (job_verify(j) && !j->single) {
+		job_reread(s, j);
+		return;
+	}
 	j->writing = true;
 	j->single = false;
 	job_transfers(s, j);
