@@ -81,6 +81,18 @@ static void land_block(struct store *s, struct page *p, struct disk_page_rec *re
 	s->stats.destaged_blocks++;
 }
 
+/* The record may still have the unseeded checksum of a WRITE_SAME, by which the block was lost. */
+static void repair_landed(struct store *s, struct destage_job *j)
+{
+	const struct store_bad *bad = &j->repair->what;
+	const struct block_addr at = {bad->volume, bad->extent, bad->block};
+	uint32_t i = bad->block % PAGE_BLOCKS;
+	struct disk_page_rec *rec = recs_rec(s, j->slot, j->page);
+
+	if (j->writing && rec->crcs[i] == bad->crc)
+		rec->crcs[i] = crc_block(&at, j->buf + (size_t)i * BLOCK_BYTES);
+}
+
 static void job_end(struct store *s, struct destage_job *j, bool landed)
 {
 	struct page *p = &s->pages.v[j->page];
@@ -94,6 +106,8 @@ static void job_end(struct store *s, struct destage_job *j, bool landed)
 			land_block(s, p, recs_rec(s, j->slot, j->page), &j->block[i],
 				   j->buf + (size_t)i * BLOCK_BYTES);
 	}
+	if (landed && same_owner && j->repair)
+		repair_landed(s, j);
 	if (landed && same_owner)
 		recs_dirty(s, j->page);
 	if (j->slot != RECS_NONE)
