@@ -85,7 +85,7 @@ int slices_find(const struct env_disk *disk, struct slices *ret, char err[SHARE_
 	int rc = 0;
 
 	if (posix_memalign(&region, BLOCK_BYTES, SUPER_REGION_BYTES)) {
-		snprintf(err, SHARE_ERR_BYTES, "no memory to read the superblock");
+		snprintf(err, SHARE_ERR_BYTES, "store: no memory to read its superblock");
 		return -ENOMEM;
 	}
 	first = find_super(disk, 0, region);
