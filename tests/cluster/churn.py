@@ -4,6 +4,7 @@ a bad disk (shim.c) for a daemon."""
 import json
 import os
 import subprocess
+import threading
 
 from common import BUILD, Cluster, ClusterError, run
 from cluster import wait_exit
@@ -36,9 +37,12 @@ class Churn:
         self.proc = subprocess.Popen([*self.argv, *words.split()], stdin=subprocess.PIPE,
                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def wait_for(self, word):
+    def wait_for(self, word, limit_s=40):
         """The next line: it begins with @word."""
+        end = threading.Timer(limit_s, self.proc.kill)
+        end.start()
         line = self.proc.stdout.readline()
+        end.cancel()
         if not line.startswith(word):
             self.proc.kill()
             rest, wrong = self.proc.communicate()
