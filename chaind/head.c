@@ -248,6 +248,13 @@ static uint32_t pages_missing(struct replica *r, const struct wire_request *q,
 	return n;
 }
 
+static bool block_is_zero(const uint8_t *block)
+{
+	static const uint8_t zeros[BLOCK_BYTES];
+
+	return memcmp(block, zeros, BLOCK_BYTES) == 0;
+}
+
 /* W8: a store below us that is nearly full must not be made to fail. While there is plenty an upper
  * bound will do; when it gets tight overwrites still pass. */
 static int check_credit(struct replica *r, const struct wire_request *q, const struct head_op *op,
@@ -258,6 +265,8 @@ static int check_credit(struct replica *r, const struct wire_request *q, const s
 	*ret_pages = 0;
 	if (r->repl.is_tail || (op->kind != OP_WRITE && op->kind != OP_WRITE_SAME))
 		return 0;
+	if (op->kind == OP_WRITE_SAME && block_is_zero(op->data->data))
+		return 0; /* takes no pages, it gives some back */
 	pages = (op->block + op->blocks - 1) / PAGE_BLOCKS - op->block / PAGE_BLOCKS + 1;
 	if (r->window_pages + (uint64_t)pages >= r->repl.credit_in)
 		pages = pages_missing(r, q, op);

@@ -31,6 +31,8 @@ bool split_next(const struct split_range *r, uint64_t *cursor_bytes, struct spli
 		left = write_len(in_block, left);
 	else if (r->kind == CLIENT_READ)
 		left = MIN(left, OP_BYTES_MAX - in_block);
+	else if (r->kind == CLIENT_WRITE_SAME)
+		left = MIN(left, OP_BYTES_MAX);
 
 	CHECK(left > 0);
 	*ret_part = (struct split_part){.extent = offset / EXTENT_BYTES,

@@ -171,6 +171,10 @@ uint32_t store_credit(struct store *s, uint32_t chain)
 		return 0;
 	share = MIN(MAX(s->pages.n / (32 * s->chains_n), SHARE_MIN), SHARE_MAX);
 	more = share > c->reserved ? share - c->reserved : 0;
+	if (more > room - MIN(room, s->reserved_n) && s->pages.limbo_n > s->pages.spare_used) {
+		s->refused_pages = true; /* a checkpoint gives some back */
+		store_turn(s);
+	}
 	more = MIN(more, room > s->reserved_n ? room - s->reserved_n : 0);
 	c->reserved += more;
 	s->reserved_n += more;

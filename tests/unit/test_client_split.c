@@ -44,8 +44,16 @@ static void test_split_aligned_write_is_one_part(void **state)
 static void test_split_cuts_at_the_border_of_an_extent(void **state)
 {
 	(void)state;
+	EXPECT(CLIENT_UNMAP, EXT, EXT, {1, 0, 0, (uint32_t)EXT});
 	EXPECT(CLIENT_WRITE, EXT - 8 * K, 12 * K, {0, 0, EXT - 8 * K, 8 * K}, {1, 8 * K, 0, 4 * K});
 	EXPECT(CLIENT_READ, EXT - 512, 1 * K, {0, 0, EXT - 512, 512}, {1, 512, 0, 512});
+}
+
+static void test_split_write_same_needs_no_more_pages_than_a_write(void **state)
+{
+	(void)state;
+	EXPECT(CLIENT_WRITE_SAME, 4 * K, 2052 * K, {0, 0, 4 * K, 1024 * K},
+	       {0, 1024 * K, 1028 * K, 1024 * K}, {0, 2048 * K, 2052 * K, 4 * K});
 }
 
 static void test_split_ragged_write_keeps_its_whole_blocks_together(void **state)
@@ -126,6 +134,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_split_aligned_write_is_one_part),
 		cmocka_unit_test(test_split_cuts_at_the_border_of_an_extent),
+		cmocka_unit_test(test_split_write_same_needs_no_more_pages_than_a_write),
 		cmocka_unit_test(test_split_ragged_write_keeps_its_whole_blocks_together),
 		cmocka_unit_test(test_split_ragged_read_touches_at_most_one_op_of_blocks),
 		cmocka_unit_test(test_split_range_operations_take_one_part_per_extent),
