@@ -238,6 +238,7 @@ struct ckpt {
 struct super_writer {
 	struct disk_io io[2];
 	struct disk_super *block; /* what is being written */
+	struct disk_super *seen;  /* what was there before */
 	bool busy;
 	unsigned step, ios;
 	struct list waiting, running; /* super_wait */
@@ -475,7 +476,7 @@ void scrub_init(struct store *s, struct arena *a, uint64_t all_ns);
 size_t scrub_bytes(void);
 size_t recovery_bytes(void);
 void recovery_started(struct store *s); /* the first batch of this start ended */
-void recovery_start(struct store *s, struct arena *a, const struct id128 *incarnation,
+void recovery_start(struct store *s, struct arena *a, const struct store_config *cfg,
 		    void (*done)(void *arg, int res, const char *why,
 				 const struct store_opened *found),
 		    void *arg);

@@ -21,9 +21,9 @@ int recovery_fail(struct recovery *r, int res, const char *fmt, ...)
 	return res;
 }
 
-static void end(struct recovery *r, int res)
+struct store_opened recovery_found(const struct recovery *r)
 {
-	struct store *s = r->s;
+	const struct store *s = r->s;
 	struct store_opened found = {.disk = s->super.disk,
 				     .cluster = s->super.cluster,
 				     .previous = s->super.previous,
@@ -34,6 +34,14 @@ static void end(struct recovery *r, int res)
 				     .slices_n = s->super.slices_n};
 
 	memcpy(found.doubtful, s->super.doubtful, sizeof(found.doubtful));
+	return found;
+}
+
+static void end(struct recovery *r, int res)
+{
+	const struct store_opened found = recovery_found(r);
+	struct store *s = r->s;
+
 	s->recovery = NULL;
 	s->opened = res == 0;
 	if (s->opened) {
@@ -450,39 +458,10 @@ void recovery_started(struct store *s)
 		end(r, 0);
 }
 
-/* C7. Which earlier start the configuration service knows is only certain when it was noted. All
- * that came later are kept as well; should there be too many, the oldest is forgotten, and a
- * service that knows just that one will refuse the disk: safe, and a matter of starts that all died
- * early. */
-static void take_incarnation(struct disk_super *sb, const struct id128 *incarnation)
-{
-	if (sb->registered) {
-		sb->previous = sb->incarnation;
-		memset(sb->doubtful, 0, sizeof(sb->doubtful));
-	} else if (!id128_is_none(&sb->incarnation)) {
-		memmove(&sb->doubtful[1], &sb->doubtful[0],
-			sizeof(sb->doubtful) - sizeof(sb->doubtful[0]));
-		sb->doubtful[0] = sb->incarnation;
-	}
-	sb->registered = 0;
-	sb->incarnation = *incarnation;
-}
-
 static void write_super(struct recovery *r)
 {
-	struct store *s = r->s;
-	struct log *l = &s->log;
-
-	l->durable = l->stable = l->lsn;
-	log_settle(s);
-	take_incarnation(&s->super, &r->incarnation);
-	s->super.generation = MAX(s->super.generation, r->newest);
-	s->super.start = MAX(s->super.start, l->start) + 1;
-	s->open_wait.done = opened;
-	if (l->count)
-		env_logf(s->env, ENV_INFO, "store: replayed %u batches of the device log",
-			 l->count);
-	super_write(s, &s->open_wait);
+	r->s->open_wait.done = opened;
+	super_write(r->s, &r->s->open_wait);
 }
 
 /* ---- order ---- */
@@ -509,6 +488,10 @@ static int run_phase(struct recovery *r, bool *ret_wait)
 		return replay(r, ret_wait);
 	case REC_PAGES:
 		return recovery_prove_pages(r, ret_wait);
+	case REC_ASK:
+		return recovery_ask(r, ret_wait);
+	case REC_LOOK:
+		return recovery_look_again(r, ret_wait);
 	case REC_WRITE:
 		break;
 	}
@@ -551,13 +534,19 @@ static void step(struct recovery *r)
 	}
 }
 
+void recovery_go_on(struct recovery *r)
+{
+	next_phase(r);
+	step(r);
+}
+
 size_t recovery_bytes(void)
 {
 	return arena_cost(sizeof(struct recovery), ARENA_ALIGN) +
 	       arena_cost(RECOVERY_CUTS * sizeof(struct recovery_cut), ARENA_ALIGN);
 }
 
-void recovery_start(struct store *s, struct arena *a, const struct id128 *incarnation,
+void recovery_start(struct store *s, struct arena *a, const struct store_config *cfg,
 		    void (*done)(void *arg, int res, const char *why,
 				 const struct store_opened *found),
 		    void *arg)
@@ -568,7 +557,8 @@ void recovery_start(struct store *s, struct arena *a, const struct id128 *incarn
 			       .buf = s->log.batch[0].buf,
 			       .home = {{.buf = s->log.batch[0].buf}, {.buf = s->log.batch[1].buf}},
 			       .told_ns = s->env->now_ns(s->env),
-			       .incarnation = *incarnation,
+			       .incarnation = cfg->incarnation,
+			       .validated = cfg->validated,
 			       .done = done,
 			       .arg = arg};
 	r->cuts = arena_alloc(a, RECOVERY_CUTS * sizeof(r->cuts[0]), ARENA_ALIGN);

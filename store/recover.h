@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* recover - from the bytes on a disk to an open store.
  *
- *	SUPER -> CKPT -> RECORDS -> WALK -> PROVE -> SCAN -> MARKS -> REPLAY -> PAGES -> WRITE
+ *	SUPER -> CKPT -> RECORDS -> WALK -> PROVE -> SCAN -> MARKS -> REPLAY -> PAGES -> ASK -> LOOK
+ *	-> WRITE
  *
  *   SUPER   the newest superblock with two equal copies
  *   CKPT    its checkpoint: where record blocks lie, watermarks, request tables
@@ -14,9 +15,11 @@
  *           already unless something was cut
  *   REPLAY  records in log order: epochs, ops; ops <= known are committed, the others are pending
  *   PAGES   ops that went straight to pages and that no header vouches for: the first one of a
- *chain whose pages are not all there is undone, with what follows it on that chain WRITE superblock
- *with this start's incarnation: the first write of all; then an empty header at the end of the log,
- *so that what was cut off can never come back
+ *           chain whose pages are not all there is undone, with what follows it on that chain
+ *   ASK     the caller, whether this store is its own
+ *   LOOK    whether the superblock is still the one that was read
+ *   WRITE   superblock with this start's incarnation: the first write of all; then an empty header
+ *           at the end of the log, so that what was cut off can never come back
  *
  *   V1  nothing is written before everything was validated; running it twice finds the same
  *   V2  an acknowledged op is replayed or the open fails with -EBADMSG; never silently dropped
@@ -38,6 +41,8 @@ enum recovery_phase {
 	REC_MARKS,
 	REC_REPLAY,
 	REC_PAGES,
+	REC_ASK,
+	REC_LOOK,
 	REC_WRITE
 };
 
@@ -55,6 +60,7 @@ struct recovery {
 	uint32_t win_block, win_n; /* what of the log (or checkpoint) is in it; n 0: nothing */
 	struct id128 incarnation;
 	void (*done)(void *arg, int res, const char *why, const struct store_opened *found);
+	void (*validated)(void *arg, const struct store_opened *found);
 	void *arg;
 	char why[160];
 	struct log_place place;
@@ -100,7 +106,12 @@ MUST_CHECK int replay_ckpt(struct recovery *r, const struct disk_ckpt_hdr *h);
 /* ---- recover_pages.c: the phases RECORDS and PAGES ---- */
 MUST_CHECK int recovery_records(struct recovery *r, bool *ret_wait);
 MUST_CHECK int recovery_prove_pages(struct recovery *r, bool *ret_wait);
+/* ---- claim.c: the phases ASK and LOOK ---- */
+MUST_CHECK int recovery_ask(struct recovery *r, bool *ret_wait);
+MUST_CHECK int recovery_look_again(struct recovery *r, bool *ret_wait);
 /* ---- recover.c ---- */
+struct store_opened recovery_found(const struct recovery *r);
+void recovery_go_on(struct recovery *r); /* with the next phase */
 void recovery_window_read(struct disk_io *io, int res);
 void recovery_read_window(struct recovery *r, uint64_t offset_bytes, uint32_t block, uint32_t n);
 void recovery_progress(struct recovery *r, const char *what, uint64_t at, uint64_t of);

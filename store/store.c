@@ -54,7 +54,7 @@ size_t store_memory(uint64_t disk_bytes, uint32_t chains_max)
 	       arena_cost(sizeof(struct store), ARENA_ALIGN) +
 	       LOG_INFLIGHT_MAX * arena_cost(LOG_BATCH_BLOCKS_MAX * BLOCK_BYTES, BLOCK_BYTES) +
 	       read_bytes() + destage_bytes() + ckpt_bytes() + again_bytes() + direct_bytes() +
-	       recovery_bytes() + scrub_bytes() + 2 * arena_cost(BLOCK_BYTES, BLOCK_BYTES);
+	       recovery_bytes() + scrub_bytes() + 3 * arena_cost(BLOCK_BYTES, BLOCK_BYTES);
 }
 
 static void init_chains(struct store *s, struct arena *a, uint32_t chains_max)
@@ -268,7 +268,7 @@ struct store *store_open(const struct store_config *cfg, struct arena *a,
 	again_init(s, a);
 	super_init(s, a);
 	scrub_init(s, a, cfg->scrub_ns);
-	recovery_start(s, a, &cfg->incarnation, done, arg);
+	recovery_start(s, a, cfg, done, arg);
 	return s;
 }
 

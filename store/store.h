@@ -63,6 +63,7 @@ void store_format_start(struct env *e, struct env_disk *d, const struct store_fo
 
 /* ---- open ---- */
 
+struct store_opened;
 struct store_config {
 	struct env *env;
 	struct env_disk *disk;
@@ -76,6 +77,10 @@ struct store_config {
 				     lock may fail where two devices show one disk); 0: never */
 	uint32_t cache_slots;     /* record blocks kept in memory, 0: by the size of the disk */
 	uint64_t scrub_ns;        /* in which all pages are read and checked once; 0: never */
+	/* Everything was validated, nothing was written: is this store ours? Go on with
+	 * store_claim(), or give up with store_close(). @arg is that of store_open(). The chains
+	 * can be looked at. NULL: it goes on by itself. */
+	void (*validated)(void *arg, const struct store_opened *found);
 };
 
 #define STORE_DOUBTFUL_MAX 64u
@@ -107,6 +112,9 @@ struct store *store_open(const struct store_config *cfg, struct arena *a,
 			 void (*done)(void *arg, int res, const char *why,
 				      const struct store_opened *found),
 			 void *arg);
+/* After store_config.validated, once: -EBUSY when somebody wrote the superblock since it was read.
+ */
+void store_claim(struct store *s);
 /* Clean stop: wait for in-flight writes, write a final empty header; then done. The memory is the
  * caller's again. */
 void store_close(struct store *s, void (*done)(void *arg), void *arg);

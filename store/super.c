@@ -7,11 +7,33 @@
  * durable, and open takes the newest generation that has two. So what is written first must not be
  * the only pair that is good: after a power cut that is found out when the store is opened
  * (super_good_pair). And what a process reads that was killed may be in the device's cache only: an
- * open flushes before it writes. */
+ * open flushes before it writes. Later ones look at what is there: a checkpoint must not wipe out
+ * the trace of a daemon that has opened this store. */
 
-enum { STEP_FLUSH, STEP_FIRST, STEP_FLUSH_FIRST, STEP_SECOND, STEP_FLUSH_SECOND, STEP_END };
+enum {
+	STEP_LOOK,
+	STEP_FLUSH,
+	STEP_FIRST,
+	STEP_FLUSH_FIRST,
+	STEP_SECOND,
+	STEP_FLUSH_SECOND,
+	STEP_END
+};
 
 static void step(struct store *s);
+
+/* The lock holds for one device; the disk behind it may be seen through two. Whoever opens a store
+ * writes its incarnation: another than ours was written by a later start, or by an earlier one that
+ * has not noticed us. A copy that is being written just now fails its check: next time. */
+static void look_for_another(struct store *s, const struct disk_super *sb)
+{
+	const char *why;
+
+	if (super_check(sb, s->disk->size_bytes, &why) == 0 &&
+	    (!id128_eq(&sb->disk, &s->super.disk) ||
+	     !id128_eq(&sb->incarnation, &s->super.incarnation)))
+		store_fail(s, "superblock: another daemon has opened this store", -EBUSY);
+}
 
 static void transfer_done(struct super_writer *w, int res)
 {
@@ -32,6 +54,33 @@ static void done_0(struct disk_io *io, int res)
 static void done_1(struct disk_io *io, int res)
 {
 	transfer_done(CONTAINER_OF(io, struct super_writer, io[1]), res);
+}
+
+static void looked(struct disk_io *io, int res)
+{
+	struct super_writer *w = CONTAINER_OF(io, struct super_writer, io[0]);
+	struct store *s = CONTAINER_OF(w, struct store, sw);
+
+	s->ios--;
+	w->ios--;
+	if (res)
+		store_fail(s, "superblock: read failed", res);
+	else
+		look_for_another(s, w->seen);
+	step(s);
+}
+
+static void look(struct store *s)
+{
+	struct super_writer *w = &s->sw;
+
+	w->ios = 1;
+	w->io[0] = (struct disk_io){.op = DISK_READ,
+				    .offset_bytes = super_offset_bytes(0),
+				    .len_bytes = BLOCK_BYTES,
+				    .data = w->seen,
+				    .done = looked};
+	store_submit(s, &w->io[0]);
 }
 
 static void write_pair(struct store *s, const uint8_t copies[2])
@@ -82,7 +131,7 @@ static void start(struct store *s)
 	s->super.generation++;
 	super_seal(&s->super);
 	*w->block = s->super;
-	w->step = w->unflushed ? STEP_FLUSH : STEP_FIRST;
+	w->step = w->unflushed ? STEP_FLUSH : s->opened ? STEP_LOOK : STEP_FIRST;
 	w->unflushed = false;
 	step(s);
 }
@@ -113,6 +162,10 @@ static void step(struct store *s)
 	if (s->failed)
 		w->step = STEP_END;
 	switch (w->step++) {
+	case STEP_LOOK:
+		w->step = STEP_FIRST;
+		look(s);
+		break;
 	case STEP_FIRST:
 		write_pair(s, &w->order[0]);
 		break;
@@ -150,19 +203,14 @@ void super_write(struct store *s, struct super_wait *wait)
 
 /* ---- has another daemon opened this store? ---- */
 
-/* The lock holds for one device; the disk behind it may be seen through two. A start number above
- * ours was written by a later start: whatever this one has not told anybody yet is not told any
- * more. A copy that is being written just now fails its check: next time. */
 static void watched(struct disk_io *io, int res)
 {
 	struct watch *w = CONTAINER_OF(io, struct watch, io);
 	struct store *s = CONTAINER_OF(w, struct store, watch);
-	const char *why;
 
 	s->ios--;
-	if (res == 0 && super_check(w->block, s->disk->size_bytes, &why) == 0 && !s->failed &&
-	    (!id128_eq(&w->block->disk, &s->super.disk) || w->block->start > s->super.start))
-		store_fail(s, "superblock: another daemon has opened this store", -EBUSY);
+	if (res == 0 && !s->failed)
+		look_for_another(s, w->block);
 	if (!s->failed && !s->closing)
 		s->env->timer_arm(s->env, &w->timer, s->env->now_ns(s->env) + w->every_ns);
 	store_turn(s);
@@ -197,6 +245,7 @@ void super_init(struct store *s, struct arena *a)
 {
 	s->watch.block = arena_alloc(a, BLOCK_BYTES, BLOCK_BYTES);
 	s->sw.block = arena_alloc(a, BLOCK_BYTES, BLOCK_BYTES);
+	s->sw.seen = arena_alloc(a, BLOCK_BYTES, BLOCK_BYTES);
 	list_init(&s->sw.waiting);
 	list_init(&s->sw.running);
 }

@@ -114,6 +114,7 @@ int rig_open(struct rig *r)
 				   .chains_max = RIG_CHAINS,
 				   .scrub_ns = r->scrub_ns,
 				   .watch_ns = r->watch_ns,
+				   .validated = r->validated,
 				   .cache_slots = r->cache_slots};
 	size_t bytes = store_memory(r->disk_bytes, RIG_CHAINS);
 	struct store_chain_info info;

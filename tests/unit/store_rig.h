@@ -42,6 +42,7 @@ struct rig {
 	uint64_t disk_bytes, log_bytes;
 	/* For the next rig_open(). */
 	uint64_t scrub_ns, watch_ns;
+	void (*validated)(void *rig, const struct store_opened *found);
 	uint32_t cache_slots;
 	bool ask; /* somebody is asked for bad blocks: .bad is what was asked for last */
 	struct store_bad bad;

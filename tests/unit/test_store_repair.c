@@ -337,10 +337,23 @@ static void test_store_scrub_goes_on_where_it_was(void **state)
 	rig_free(r);
 }
 
+/* Another daemon opens the disk: its start is in the superblock now. */
+static void another_opens_it(struct rig *r)
+{
+	static struct disk_super sb;
+
+	memcpy(&sb, r->disk.seen, sizeof(sb));
+	sb.start++;
+	sb.generation += 3;
+	sb.incarnation.b[0] ^= 0x80;
+	super_seal(&sb);
+	for (unsigned i = 0; i < SUPER_COPIES; i++)
+		fake_disk_poke(&r->disk, super_offset_bytes(i), &sb, sizeof(sb));
+}
+
 static void test_store_watch_stops_a_store_that_another_daemon_opened(void **state)
 {
 	struct rig *r = rig_new(NULL, 59);
-	static struct disk_super sb;
 	static uint8_t got[BLOCK_BYTES];
 	struct rig_op *op;
 
@@ -349,18 +362,84 @@ static void test_store_watch_stops_a_store_that_another_daemon_opened(void **sta
 	rig_open(r);
 	rig_chain(r, 1);
 	rig_wait(r, &rig_write(r, 1, 0, 0, 1)->is_done);
-	memcpy(&sb, r->disk.seen, sizeof(sb));
-	sb.start++;
-	sb.generation += 3;
-	super_seal(&sb);
-	for (unsigned i = 0; i < SUPER_COPIES; i++)
-		fake_disk_poke(&r->disk, super_offset_bytes(i), &sb, sizeof(sb));
+	another_opens_it(r);
 	for (unsigned i = 0; i < 50 && !r->s->failed; i++)
 		assert_true(fake_step(&r->fe));
 	assert_true(r->s->failed);
 	assert_non_null(strstr(r->fe.last_line, "another daemon"));
 	assert_int_equal(rig_try_write(r, 1, 0, 1, 1, &op), -EIO);
 	assert_int_equal(rig_read(r, 1, 0, 0, 1, false, got), -EIO);
+	rig_free(r);
+}
+
+static void cluster_set(void *arg, int res)
+{
+	*(int *)arg = res;
+}
+
+/* Or the other one's trace would be gone before we looked. */
+static void test_store_writes_no_superblock_over_that_of_another_daemon(void **state)
+{
+	const struct id128 cluster = {{0xcc}};
+	struct rig *r = rig_new(NULL, 60);
+	const struct disk_super *on_disk = (const void *)r->disk.seen;
+	int res = 1;
+
+	(void)state;
+	rig_open(r);
+	another_opens_it(r);
+	store_set_cluster(r->s, &cluster, cluster_set, &res);
+	while (res == 1)
+		assert_true(fake_step(&r->fe));
+	assert_int_equal(res, -EIO);
+	assert_true(r->s->failed);
+	assert_non_null(strstr(r->fe.last_line, "another daemon"));
+	assert_true(id128_is_none(&on_disk->cluster));
+	rig_free(r);
+}
+
+static void claims(void *rig, const struct store_opened *found)
+{
+	(void)found;
+	store_claim(((struct rig *)rig)->s);
+}
+
+static void claims_too_late(void *rig, const struct store_opened *found)
+{
+	another_opens_it(rig);
+	claims(rig, found);
+}
+
+static void gives_up(void *rig, const struct store_opened *found)
+{
+	struct rig *r = rig;
+
+	assert_int_equal(store_chains_n(r->s), 1);
+	assert_false(id128_is_none(&found->doubtful[0]));
+	r->open_res = -EPERM;
+	r->open_done = true;
+}
+
+static void test_store_that_nobody_claims_is_not_written_to(void **state)
+{
+	struct rig *r = rig_new(NULL, 61);
+	uint64_t before;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	rig_wait(r, &rig_write(r, 1, 0, 0, 1)->is_done);
+	rig_close(r);
+	before = r->disk.writes;
+	r->validated = gives_up;
+	assert_int_equal(rig_open(r), -EPERM);
+	assert_int_equal(r->disk.writes, before);
+	r->validated = claims_too_late;
+	assert_int_equal(rig_open(r), -EBUSY);
+	assert_int_equal(r->disk.writes, before);
+	r->validated = claims;
+	assert_int_equal(rig_open(r), 0);
+	assert_true(r->disk.writes > before);
 	rig_free(r);
 }
 
@@ -376,6 +455,8 @@ int main(void)
 		RIG_TEST(test_store_scrub_finds_rot_that_nobody_reads),
 		RIG_TEST(test_store_scrub_goes_on_where_it_was),
 		RIG_TEST(test_store_watch_stops_a_store_that_another_daemon_opened),
+		RIG_TEST(test_store_that_nobody_claims_is_not_written_to),
+		RIG_TEST(test_store_writes_no_superblock_over_that_of_another_daemon),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
