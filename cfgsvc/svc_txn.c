@@ -56,6 +56,23 @@ static void answer_register(struct svc *s, struct svc_conn *c, const struct fram
 	c->map_due = true;
 }
 
+/* It would be registered; nobody hears of it, and nothing has changed. */
+static void answer_asked(struct svc_conn *c, const struct frame *f, const struct ctrl_answer *a)
+{
+	struct frame *out;
+
+	if (a->status < 0) {
+		svc_conn_drop(c, a->status, "%s", a->text);
+		return;
+	}
+	out = svc_frame(c, WIRE_REGISTERED, sizeof(struct wire_registered), f->hdr.tag);
+	if (!out)
+		return;
+	out->hdr.flags |= WIRE_F_ASK;
+	((struct wire_registered *)(void *)out->meta)->server_id = (uint32_t)a->value;
+	svc_send(c, out);
+}
+
 static void answer_open(struct svc_conn *c, const struct frame *f, const struct ctrl_answer *a)
 {
 	struct frame *out = svc_frame(c, WIRE_OPENED, sizeof(struct wire_opened), f->hdr.tag);
@@ -149,7 +166,9 @@ static void job_end(struct svc *s, struct svc_job *job, struct ctrl_answer *a)
 	job->f = NULL;
 	list_add_tail(&s->jobs_free, &job->link);
 	if (c) {
-		if (f->hdr.type == WIRE_REGISTER)
+		if (f->hdr.flags & WIRE_F_ASK)
+			answer_asked(c, f, a);
+		else if (f->hdr.type == WIRE_REGISTER)
 			answer_register(s, c, f, a);
 		else if (f->hdr.type == WIRE_OPEN)
 			answer_open(c, f, a);
@@ -228,7 +247,7 @@ static void job_start(struct svc *s, struct svc_job *job)
 		s->live->opens = opens_of(s, BODY(wire_admin, f)->name);
 		ctrl_admin(s->next, BODY(wire_admin, f), s->live, a);
 	}
-	if (a->status == 0 && a->changed)
+	if (a->status == 0 && a->changed && !(f->hdr.flags & WIRE_F_ASK))
 		put_next(s, job);
 	else
 		job_end(s, job, a);

@@ -96,7 +96,8 @@ static void send_report(struct node *n)
 	node_send(n, l->c, f);
 }
 
-static void send_register(struct node *n)
+/* @flags: WIRE_F_ASK, or 0 to do it. */
+static void send_register(struct node *n, uint16_t flags)
 {
 	struct cfglink *l = &n->cfglink;
 	struct frame *f = node_frame(n, WIRE_REGISTER, sizeof(struct wire_register));
@@ -118,7 +119,8 @@ static void send_register(struct node *n)
 	reg->incarnation = n->incarnation;
 	reg->bytes_total = st.bytes_total;
 	reg->bytes_free = st.bytes_free;
-	l->state = CFG_REGISTERING;
+	f->hdr.flags |= flags;
+	l->state = flags & WIRE_F_ASK ? CFG_ASKING : CFG_REGISTERING;
 	node_send(n, l->c, f);
 }
 
@@ -152,8 +154,32 @@ static void cluster_noted(void *arg, int res)
 		node_ready(n, res, "store: the cluster id could not be written");
 		return;
 	}
+	n->cluster_new = false;
 	if (n->cfglink.state == CFG_CLUSTER)
-		send_register(n);
+		send_register(n, 0);
+}
+
+/* The next step towards being registered; the service is our cluster's. */
+static void announce(struct node *n)
+{
+	if (!n->claimed) {
+		send_register(n, WIRE_F_ASK);
+	} else if (!n->store_open) {
+		n->cfglink.state = CFG_CLAIMING;
+	} else if (!n->cluster_new) {
+		send_register(n, 0);
+	} else {
+		n->cfglink.state = CFG_CLUSTER;
+		if (!n->cluster_setting)
+			store_set_cluster(n->store, &n->cluster, cluster_noted, n);
+		n->cluster_setting = true;
+	}
+}
+
+void cfglink_store_open(struct node *n)
+{
+	if (n->cfglink.state == CFG_CLAIMING)
+		announce(n);
 }
 
 static void on_connected(struct node *n, const struct frame *f)
@@ -166,14 +192,8 @@ static void on_connected(struct node *n, const struct frame *f)
 		drop(n, true);
 		return;
 	}
-	if (id128_is_none(&n->cluster)) {
-		/* A new store joins the first cluster it meets, for ever. */
-		n->cluster = f->hdr.cluster;
-		n->cfglink.state = CFG_CLUSTER;
-		n->cluster_setting = true;
-		store_set_cluster(n->store, &n->cluster, cluster_noted, n);
-		return;
-	}
+	if (id128_is_none(&n->cluster))
+		n->cluster = f->hdr.cluster; /* a new store joins the first it meets, for ever */
 	if (!id128_eq(&n->cluster, &f->hdr.cluster)) {
 		env_logf(n->env, ENV_ERR, "chaind %s: cfgsvc is another cluster's", n->cfg.name);
 		drop(n, true);
@@ -182,10 +202,7 @@ static void on_connected(struct node *n, const struct frame *f)
 			   "point --cfg at its own, or format the store");
 		return;
 	}
-	if (n->cluster_setting)
-		n->cfglink.state = CFG_CLUSTER;
-	else
-		send_register(n);
+	announce(n);
 }
 
 static void ask_map(struct node *n)
@@ -210,6 +227,14 @@ static void on_map(struct node *n, struct frame *f)
 		return;
 	}
 	install_map(n);
+}
+
+/* The store is ours. */
+static void on_asked(struct node *n)
+{
+	n->cfglink.state = CFG_CLAIMING;
+	n->claimed = true;
+	store_claim(n->store);
 }
 
 static void on_registered(struct node *n, const struct frame *f)
@@ -251,7 +276,7 @@ static bool is_taken_for_good(struct node *n, int code)
 static void on_error(struct node *n, const struct frame *f)
 {
 	const struct wire_error *e = (const struct wire_error *)(const void *)f->meta;
-	bool registering = n->cfglink.state == CFG_REGISTERING;
+	bool registering = n->cfglink.state == CFG_REGISTERING || n->cfglink.state == CFG_ASKING;
 
 	if (registering && !n->registered && e->code == -ESTALE &&
 	    n->earlier_at + 1 < n->earlier_n) {
@@ -289,6 +314,8 @@ static void on_frame(struct env_conn *c, void *owner, struct frame *f)
 		on_error(n, f);
 	else if (f->hdr.type == WIRE_CONNECTED && l->state == CFG_GREETING)
 		on_connected(n, f);
+	else if (f->hdr.type == WIRE_REGISTERED && l->state == CFG_ASKING)
+		on_asked(n);
 	else if (f->hdr.type == WIRE_REGISTERED && l->state == CFG_REGISTERING)
 		on_registered(n, f);
 	else if (f->hdr.type == WIRE_MAP && l->state == CFG_UP)

@@ -363,12 +363,31 @@ static void on_opened(void *arg, int res, const char *why, const struct store_op
 {
 	struct node *n = arg;
 
+	(void)found; /* on_validated() */
 	if (res < 0) {
 		n->store = NULL; /* it never opened: nothing to close */
+		if (n->validated) {
+			n->env->timer_cancel(n->env, &n->tick);
+			cfglink_close(n);
+		}
 		node_ready(n, res, why);
 		return;
 	}
 	n->store_open = true;
+	if (n->stopping) {
+		finish(n);
+		return;
+	}
+	store_on_space(n->store, on_space, n);
+	cfglink_store_open(n);
+}
+
+/* The store was read and nothing written. The configuration service knows whether it is ours. */
+static void on_validated(void *arg, const struct store_opened *found)
+{
+	struct node *n = arg;
+
+	n->validated = true;
 	if (n->stopping) {
 		finish(n);
 		return;
@@ -385,7 +404,7 @@ static void on_opened(void *arg, int res, const char *why, const struct store_op
 		store_chain_at(n->store, i, &info);
 		add(n, &info);
 	}
-	store_on_space(n->store, on_space, n);
+	n->cluster_new = id128_is_none(&n->cluster);
 	n->env->timer_arm(n->env, &n->tick, n->env->now_ns(n->env) + TICK_NS);
 	cfglink_open(n);
 }
@@ -401,6 +420,7 @@ void node_start(struct node *n, void (*ready)(void *arg, int res, const char *wh
 		.incarnation = n->incarnation,
 		.watch_ns = WATCH_NS,
 		.scrub_ns = n->cfg.scrub_ns,
+		.validated = on_validated,
 	};
 
 	n->ready = ready;
@@ -443,8 +463,8 @@ void node_stop(struct node *n, uint64_t deadline_ns, void (*stopped)(void *arg),
 	n->stop_timer.fn = on_stop_deadline;
 	n->env->timer_arm(n->env, &n->stop_timer, deadline_ns);
 	if (!n->registered) {
-		/* While the store opens: when it is open. */
-		if (n->store_open || !n->store)
+		/* While the store opens: when it is open, or waits for an answer. */
+		if (n->store_open || !n->store || (n->validated && !n->claimed))
 			n->env->timer_arm(n->env, &n->stop_timer, n->env->now_ns(n->env));
 		else
 			n->env->timer_cancel(n->env, &n->stop_timer);

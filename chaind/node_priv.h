@@ -111,7 +111,18 @@ struct peer { /* a successor server and our connection to it */
 	struct list replicas, tokens;
 };
 
-enum cfg_state { CFG_DOWN, CFG_CONNECTING, CFG_GREETING, CFG_CLUSTER, CFG_REGISTERING, CFG_UP };
+/* A start first asks whether it would be taken, then claims its store, then registers: what is
+ * refused was not written to. */
+enum cfg_state {
+	CFG_DOWN,
+	CFG_CONNECTING,
+	CFG_GREETING,
+	CFG_ASKING,
+	CFG_CLAIMING, /* until the store is open */
+	CFG_CLUSTER,  /* until its cluster is noted */
+	CFG_REGISTERING,
+	CFG_UP
+};
 struct cfglink {
 	enum cfg_state state;
 	struct env_conn *c;
@@ -152,7 +163,8 @@ struct node {
 	uint32_t server_id;
 	struct store *store;
 	bool store_open, registered, stopping, closed, failed;
-	bool cluster_setting;
+	bool cluster_new, cluster_setting; /* not on the disk yet; being written */
+	bool validated, claimed;           /* the store, on its way to be open */
 	struct frame_pool frames;
 	struct buf_pool bufs;
 	struct frame_source src;
@@ -229,6 +241,7 @@ void peers_commit(struct replica *r);
 void peers_flush(struct node *n);
 
 /* ---- cfglink.c ---- */
+void cfglink_store_open(struct node *n);
 void cfglink_open(struct node *n);
 void cfglink_tick(struct node *n, uint64_t now_ns);
 void cfglink_report_soon(struct node *n);

@@ -155,6 +155,8 @@ static const char *hdr_fields_wrong(const struct frame *f)
 		return "frame: no cluster id";
 	if (about_chain && h->chain == 0)
 		return "frame: no chain id";
+	if ((h->flags & WIRE_F_ASK) && h->type != WIRE_REGISTER && h->type != WIRE_REGISTERED)
+		return "frame: a question of a type that has none";
 	if (h->data_bytes != 0 && !(f->flags & FRAME_DROPPED_DATA) &&
 	    (!f->data || f->data->len_bytes != h->data_bytes))
 		return "frame: the payload is missing";

@@ -25,7 +25,8 @@
 #define WIRE_VERSION 2u
 #define WIRE_META_MAX 1280u
 #define WIRE_F_DATA_CRC 1u
-#define WIRE_FLAGS_ALL WIRE_F_DATA_CRC
+#define WIRE_F_ASK 2u /* REGISTER: would you take it? REGISTERED: I would; nothing changed */
+#define WIRE_FLAGS_ALL (WIRE_F_DATA_CRC | WIRE_F_ASK)
 
 struct wire_hdr {
 	uint32_t magic;

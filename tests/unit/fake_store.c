@@ -13,9 +13,10 @@ struct store {
 	struct env *env;
 	struct buf_pool *bufs;
 	struct env_task task;
-	bool opened, known_chain, registered;
+	bool validated, claimed, opened, known_chain, registered;
 	uint64_t epoch, history, appended, durable, committed;
 	void (*opened_fn)(void *arg, int res, const char *why, const struct store_opened *found);
+	void (*validated_fn)(void *arg, const struct store_opened *found);
 	void *opened_arg;
 	void (*noted)(void *arg, int res);
 	void *noted_arg;
@@ -136,7 +137,11 @@ static void on_task(struct env_task *t)
 					   .bytes_free = 1ull << 29};
 
 	(void)t;
-	if (!the.opened) {
+	if (!the.validated) {
+		the.validated = true;
+		the.validated_fn(the.opened_arg, &found);
+	}
+	if (the.claimed && !the.opened) {
 		the.opened = true;
 		CALL(the.opened_fn, the.opened_arg, 0, NULL, &found);
 	}
@@ -235,6 +240,7 @@ struct store *store_open(const struct store_config *cfg, struct arena *a,
 	CHECK(a != NULL);
 	the.bufs = cfg->bufs;
 	the.opened_fn = done;
+	the.validated_fn = cfg->validated;
 	the.opened_arg = arg;
 	later();
 	return &the;
@@ -254,6 +260,18 @@ void store_set_cluster(struct store *s, const struct id128 *cluster,
 	s->cluster_fn = done;
 	s->cluster_arg = arg;
 	later();
+}
+
+void store_claim(struct store *s)
+{
+	CHECK(!s->claimed);
+	s->claimed = true;
+	later();
+}
+
+bool fake_store_claimed(void)
+{
+	return the.claimed;
 }
 
 void store_registered(struct store *s)

@@ -25,6 +25,7 @@ void fake_store_write_error(void);
 void fake_store_reads(void);
 void fake_store_space(void);
 bool fake_store_registered(void);
+bool fake_store_claimed(void);
 uint64_t fake_store_appended(void);
 uint64_t fake_store_committed(void);
 const struct op_rec *fake_store_op(uint64_t seq);

@@ -254,7 +254,7 @@ static void print_frame(const struct frame *f, char *out, size_t len)
 			 ((const struct wire_error *)(const void *)f->meta)->code);
 		return;
 	default:
-		n = snprintf(out, len, "%s", name);
+		n = snprintf(out, len, "%s%s", name, f->hdr.flags & WIRE_F_ASK ? "?" : "");
 		if (seq != 0 || f->hdr.type == WIRE_HELLO || f->hdr.type == WIRE_HELLO_ACK)
 			snprintf(out + n, len - (size_t)n, " %llu", seq);
 	}
@@ -491,19 +491,26 @@ static void init_world(void)
 	run_tasks();
 }
 
+void lab_registered(uint16_t flags)
+{
+	struct frame *f = lab_frame(CFG, WIRE_REGISTERED, sizeof(struct wire_registered));
+
+	((struct wire_registered *)(void *)f->meta)->server_id = US;
+	f->hdr.flags |= flags;
+	lab_say(CFG, f);
+}
+
 void lab_start(const struct lab_place *p)
 {
-	struct frame *f;
-
 	place = *p;
 	init_world();
 	lab_connect(CFG);
 	if (place.not_registered)
 		return;
+	lab_hear(CFG, "REGISTER?");
+	lab_registered(WIRE_F_ASK);
 	lab_hear(CFG, "REGISTER");
-	f = lab_frame(CFG, WIRE_REGISTERED, sizeof(struct wire_registered));
-	((struct wire_registered *)(void *)f->meta)->server_id = US;
-	lab_say(CFG, f);
+	lab_registered(0);
 	lab_hear(CFG, "MAP_GET");
 	if (place.no_map)
 		return;

@@ -21,7 +21,7 @@ struct lab_place {            /* where the node stands, what its disk recovers w
 	unsigned members, at; /* chain of so many, we are number @at (0 head) */
 	uint64_t stored_epoch, known, last;
 	bool no_map;         /* registered, but no map was sent */
-	bool not_registered; /* REGISTER waits for its answer */
+	bool not_registered; /* the question whether it would be waits for its answer */
 };
 
 extern struct node *lab_node;
@@ -43,6 +43,8 @@ void lab_say(enum who from, struct frame *f);
 void lab_hear(enum who w, const char *expected);
 /* Take the oldest frame sent to @w; the caller's to put. */
 struct frame *lab_take(enum who w);
+/* cfgsvc takes us; @flags WIRE_F_ASK: would take us. */
+void lab_registered(uint16_t flags);
 /* Drop what was sent to everybody. */
 void lab_forget(void);
 void lab_cut(enum who w);     /* the connection breaks */

@@ -279,8 +279,6 @@ static void test_node_hangs_up_on_who_says_nothing(void **s)
 
 static void test_node_serves_on_while_cfgsvc_is_away_and_comes_back_to_it(void **s)
 {
-	struct frame *f;
-
 	(void)s;
 	lab_start(&SOLE);
 	lab_cut(CFG);
@@ -289,9 +287,7 @@ static void test_node_serves_on_while_cfgsvc_is_away_and_comes_back_to_it(void *
 	lab_time(1000 * MS);
 	lab_connect(CFG);
 	lab_hear(CFG, "REGISTER");
-	f = lab_frame(CFG, WIRE_REGISTERED, sizeof(struct wire_registered));
-	((struct wire_registered *)(void *)f->meta)->server_id = 2;
-	lab_say(CFG, f);
+	lab_registered(0);
 	lab_hear(CFG, "MAP_GET");
 	lab_time(2100 * MS);
 	lab_hear(CFG, "REPORT; REPORT");
@@ -330,12 +326,13 @@ static void test_node_notes_an_epoch_before_it_acts_and_refuses_an_older_one(voi
 	lab_end();
 }
 
-static uint8_t registers_as_successor_of(void)
+static uint8_t registers_as_successor_of(bool *ret_asks)
 {
 	struct frame *f = lab_take(CFG);
 	uint8_t first;
 
 	assert_int_equal(f->hdr.type, WIRE_REGISTER);
+	*ret_asks = (f->hdr.flags & WIRE_F_ASK) != 0;
 	first = ((struct wire_register *)(void *)f->meta)->previous.b[0];
 	frame_put(f);
 	return first;
@@ -354,23 +351,41 @@ static void refuse(int code)
 /* C7: starts that ended before anybody noted whether cfgsvc had heard of them. */
 static void test_node_registers_as_any_start_cfgsvc_may_know(void **s)
 {
-	struct frame *f;
+	bool asks;
 
 	(void)s;
 	lab_start(&(struct lab_place){.members = 1, .not_registered = true});
-	assert_int_equal(registers_as_successor_of(), 0xe2);
+	assert_int_equal(registers_as_successor_of(&asks), 0xe2);
 	refuse(-EBADMSG);
-	assert_int_equal(registers_as_successor_of(), 0xe2);
+	assert_int_equal(registers_as_successor_of(&asks), 0xe2);
 	refuse(-ESTALE);
-	assert_int_equal(registers_as_successor_of(), 0xe1);
+	assert_int_equal(registers_as_successor_of(&asks), 0xe1);
 	refuse(-ESTALE);
-	assert_int_equal(registers_as_successor_of(), 0xee);
+	assert_int_equal(registers_as_successor_of(&asks), 0xee);
+	assert_true(asks);
+	assert_false(fake_store_claimed());
+	lab_registered(WIRE_F_ASK);
+	assert_true(fake_store_claimed());
+	assert_int_equal(registers_as_successor_of(&asks), 0xee);
+	assert_false(asks);
 	assert_false(fake_store_registered());
-	f = lab_frame(CFG, WIRE_REGISTERED, sizeof(struct wire_registered));
-	((struct wire_registered *)(void *)f->meta)->server_id = 2;
-	lab_say(CFG, f);
+	lab_registered(0);
 	assert_true(fake_store_registered());
 	lab_end();
+}
+
+static void test_node_writes_nothing_while_another_daemon_has_its_store(void **s)
+{
+	(void)s;
+	lab_start(&(struct lab_place){.members = 1, .not_registered = true});
+	for (unsigned i = 0; i < 3; i++)
+		refuse(-EBUSY); /* it may pass */
+	assert_false(fake_store_claimed());
+	lab_registered(WIRE_F_ASK);
+	assert_true(fake_store_claimed());
+	lab_end();
+	lab_start(&(struct lab_place){.members = 1, .not_registered = true});
+	lab_end(); /* told to stop meanwhile */
 }
 
 static void test_node_stop_tells_no_credit_and_waits_for_what_is_in_flight(void **s)
@@ -410,6 +425,7 @@ int main(void)
 		cmocka_unit_test(test_node_reads_nothing_more_from_a_clients_old_connection),
 		cmocka_unit_test(test_node_notes_an_epoch_before_it_acts_and_refuses_an_older_one),
 		cmocka_unit_test(test_node_registers_as_any_start_cfgsvc_may_know),
+		cmocka_unit_test(test_node_writes_nothing_while_another_daemon_has_its_store),
 		cmocka_unit_test(test_node_stop_tells_no_credit_and_waits_for_what_is_in_flight),
 	};
 
