@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "io/disk_kind.h"
@@ -155,14 +156,37 @@ static int wipe(struct fill *f)
 	return res;
 }
 
-/* The length stays until it is written: it is how the next run knows where to go on (M2). A file
- * system that cannot reserve says -ENOSPC later. */
-static int reserve(struct fill *f)
+/* Told before anything is taken: to reserve what is not there takes all there is from everybody else
+ * on the file system, for as long as that lasts. */
+static int check_space(const struct fill *f)
 {
+	struct statvfs vfs;
+	struct stat st;
+	uint64_t have, free_bytes;
+
+	if (fstat(f->fd, &st) < 0 || fstatvfs(f->fd, &vfs) < 0)
+		return -errno;
+	have = (uint64_t)st.st_blocks * 512;
+	free_bytes = (uint64_t)vfs.f_bfree * vfs.f_frsize;
+	return f->p.size_bytes > have && f->p.size_bytes - have > free_bytes ? -ENOSPC : 0;
+}
+
+/* The length stays until it is written: it is how the next run knows where to go on (M2). A file
+ * system that cannot reserve says -ENOSPC later. One that can has taken what there was when it says
+ * so: cutting the file at its own length gives that back. */
+static int reserve(struct fill *f, uint64_t len)
+{
+	int res = check_space(f);
+
+	if (res < 0)
+		return res;
 	if (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)f->p.size_bytes) == 0 ||
 	    errno == EOPNOTSUPP || errno == ENOSYS)
 		return 0;
-	return -errno;
+	res = -errno;
+	if (ftruncate(f->fd, (off_t)len) < 0)
+		return -errno;
+	return res;
 }
 
 static int fill_file(struct fill *f, char err[IO_ERR_BYTES])
@@ -181,7 +205,7 @@ static int fill_file(struct fill *f, char err[IO_ERR_BYTES])
 	whole = MIN(f->p.size_bytes, round_up(f->old_bytes));
 	if (whole != f->old_bytes && ftruncate(f->fd, (off_t)whole) < 0)
 		return -errno;
-	res = reserve(f);
+	res = reserve(f, whole);
 	if (res == 0)
 		res = fill_holes(f, whole);
 	if (res == 0)

@@ -108,6 +108,20 @@ def test_a_longer_file_is_not_cut_unasked(folder):
     assert formatted(store, "--size", "300M", "--force")["size_bytes"] == 300 * MIB
 
 
+def test_what_does_not_fit_takes_no_space(folder):
+    """On a file system of its own: one that took it would take it from everybody on the file system."""
+    with filesystem(folder, "ext4") as place:
+        store = os.path.join(place, "a.store")
+        with open(store, "wb") as file:
+            file.truncate(MIB)
+        said = refused("format", store, "--size", "2G")
+        assert "no space for 2048 MiB" in said and "smaller --size" in said, said
+        there = os.stat(store)
+        assert there.st_size == MIB and there.st_blocks * 512 <= MIB, there
+        formatted(store, "--size", "64M")
+        assert os.stat(store).st_blocks * 512 < 65 * MIB
+
+
 def test_btrfs_is_taken_only_without_copy_on_write(folder):
     with filesystem(folder, "btrfs") as place:
         plain, quiet = os.path.join(place, "plain"), os.path.join(place, "quiet")
