@@ -18,6 +18,7 @@
 #include "io/reactor.h"
 #include "lib/arena.h"
 #include "lib/size.h"
+#include "store/format.h"
 #include "store/store.h"
 
 #define NS_PER_S 1000000000ull
@@ -235,6 +236,18 @@ static int open_and_format(struct format *p)
 	return p->status;
 }
 
+/* What cannot become a store is told before it is written through, which may take hours. */
+static int check_fits(const struct options *o, uint32_t reactors)
+{
+	const struct slices s = share_disk(o->size_bytes, reactors);
+	struct store_layout layout;
+	const char *why;
+
+	if (format_layout(s.each_bytes, o->log_bytes / s.n, 0, &layout, &why) == 0)
+		return 0;
+	return cmd_fail(o->store, why);
+}
+
 int cmd_format(const struct options *o)
 {
 	struct format p = {.opt = o, .reactors = o->reactors ? (uint32_t)o->reactors : 1};
@@ -245,6 +258,8 @@ int cmd_format(const struct options *o)
 	if (!is_block && o->size_bytes == 0)
 		return cmd_fail(o->store,
 				"a store in a file needs --size, for instance --size 10G");
+	if (!is_block && check_fits(o, p.reactors) != EXIT_SUCCESS)
+		return EXIT_FAILURE;
 	if (!o->force && disk_make_check_unused(o->store, err) < 0)
 		return cmd_fail_io(err);
 	if (make_file(&p, err) < 0)

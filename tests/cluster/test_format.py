@@ -108,6 +108,19 @@ def test_a_longer_file_is_not_cut_unasked(folder):
     assert formatted(store, "--size", "300M", "--force")["size_bytes"] == 300 * MIB
 
 
+def test_what_cannot_become_a_store_is_not_written_first(folder):
+    store = os.path.join(folder, "a.store")
+    for arguments in (["--size", "1K"], ["--size", "64M", "--log-size", "64M"],
+                      ["--size", "64M", "--log-size", "1T"], ["--size", "128M", "--reactors", "64"]):
+        assert "choose a larger --size" in refused("format", store, *arguments), arguments
+        assert not os.path.exists(store), arguments
+    with open(store, "wb") as file:
+        file.truncate(MIB)
+    refused("format", store, "--size", "64M", "--log-size", "64M", "--force")
+    there = os.stat(store)
+    assert (there.st_size, there.st_blocks) == (MIB, 0), there
+
+
 def test_what_does_not_fit_takes_no_space(folder):
     """On a file system of its own: one that took it would take it from everybody on the file system."""
     with filesystem(folder, "ext4") as place:
