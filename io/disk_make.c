@@ -156,8 +156,8 @@ static int wipe(struct fill *f)
 	return res;
 }
 
-/* Told before anything is taken: to reserve what is not there takes all there is from everybody else
- * on the file system, for as long as that lasts. */
+/* Told before anything is taken: to reserve what is not there takes all there is from everybody
+ * else on the file system, for as long as that lasts. */
 static int check_space(const struct fill *f)
 {
 	struct statvfs vfs;
@@ -176,10 +176,8 @@ static int check_space(const struct fill *f)
  * so: cutting the file at its own length gives that back. */
 static int reserve(struct fill *f, uint64_t len)
 {
-	int res = check_space(f);
+	int res;
 
-	if (res < 0)
-		return res;
 	if (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)f->p.size_bytes) == 0 ||
 	    errno == EOPNOTSUPP || errno == ENOSYS)
 		return 0;
@@ -194,7 +192,6 @@ static int fill_file(struct fill *f, char err[IO_ERR_BYTES])
 	uint64_t whole;
 	int res;
 
-	f->p.size_bytes = f->m->size_bytes / BLOCK_BYTES * BLOCK_BYTES;
 	if (f->old_bytes > f->p.size_bytes && !f->m->force) {
 		snprintf(err, IO_ERR_BYTES,
 			 "store %.120s: %llu KiB long already: give that --size, or cut it with "
@@ -287,7 +284,10 @@ static int fill_place(struct fill *f, char err[IO_ERR_BYTES])
 		return -ENOMEM;
 	memset(f->zeros, 0, CHUNK_BYTES);
 	f->old_bytes = kind.size_bytes;
-	if (f->m->force)
+	f->p.size_bytes = f->m->size_bytes / BLOCK_BYTES * BLOCK_BYTES;
+	if (!kind.is_block)
+		res = check_space(f);
+	if (res == 0 && f->m->force)
 		res = wipe(f);
 	if (res == 0 && !kind.is_block)
 		res = fill_file(f, err);

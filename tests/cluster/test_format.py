@@ -131,7 +131,12 @@ def test_what_does_not_fit_takes_no_space(folder):
         assert "no space for 2048 MiB" in said and "smaller --size" in said, said
         there = os.stat(store)
         assert there.st_size == MIB and there.st_blocks * 512 <= MIB, there
-        formatted(store, "--size", "64M")
+        with open(store, "r+b") as file:
+            file.write(b"kept")
+            assert "no space" in refused("format", store, "--size", "2G", "--force")
+            file.seek(0)
+            assert file.read(4) == b"kept", "it was wiped before it was refused"
+        formatted(store, "--size", "64M", "--force")
         assert os.stat(store).st_blocks * 512 < 65 * MIB
 
 
