@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CONNECT_NS 5000000000ull
@@ -223,6 +224,23 @@ static void remove_stale_unix(const struct addr *a)
 	close(fd);
 }
 
+/* A daemon that was killed is gone before its ring is: for some milliseconds its accept still holds
+ * the port that the next start wants. Blocking; nothing runs yet. */
+static int bind_patiently(int fd, const struct addr *a)
+{
+	const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+	int res = -1;
+
+	for (unsigned i = 0; i < 20; i++) {
+		res = bind(fd, &a->any, a->len);
+		if (res == 0 || errno != EADDRINUSE)
+			return res;
+		nanosleep(&pause, NULL);
+	}
+	errno = EADDRINUSE;
+	return res;
+}
+
 static int listen_fd(const struct addr *a, const char *text, char err[IO_ERR_BYTES])
 {
 	int fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, res;
@@ -233,7 +251,7 @@ static int listen_fd(const struct addr *a, const char *text, char err[IO_ERR_BYT
 		remove_stale_unix(a);
 	else
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, &a->any, a->len) == 0 && listen(fd, SOMAXCONN) == 0)
+	if (bind_patiently(fd, a) == 0 && listen(fd, SOMAXCONN) == 0)
 		return fd;
 fail:
 	res = -errno;
