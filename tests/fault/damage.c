@@ -26,7 +26,7 @@
 #define FLIPS_PER_SECTOR 2u
 #define HEADER_BYTES 128u /* of structured blocks: one flip in each 4 bytes */
 #define SWAPS_PER_REGION 48u
-#define OLD_BLOCKS 24u  /* of each region, of those that the last rounds left alone */
+#define OLD_BLOCKS 10u  /* of each region, of those that the last rounds left alone */
 #define FREE_BLOCKS 12u /* looked at: nothing reads them */
 #define SNAPSHOTS 3u
 #define OPS_MAX 96u /* per chain of the image */
@@ -282,7 +282,7 @@ static bool run_case(void *arg, uint64_t n)
 	if (got == RIGHT && (l->read_errors || l->pending_errors))
 		got = READ_ERROR;
 	mendable = l->read_errors > 0 && d->kind != SWAP;
-	if (l->s && n % 3 == 0)
+	if (l->s && n % 4 == 0)
 		go_on(l);
 	life_close(l);
 	CHECK(world_fake_quiet(&world));

@@ -3,12 +3,12 @@
  * carries to a file, and the Nth submission, fails, N = 1, 2, 3 ... until a script has no Nth.
  *
  *	LD_PRELOAD=libfault_shim.so fault_real [--json] [--only SCRIPT] [--first]
- *		[--dir FOLDER] [--point SCRIPT/CLASS/KIND/once|always/N]
+ *		[--dir FOLDER]... [--point SCRIPT/CLASS/KIND/once|always/N]
  *
  * A script's life is a process of its own, under faults made by the preloaded library
  * (shim/shim.c). It may end with io_uring's error, but not crash and not hang. Then its parent,
- * which no fault touches, opens the same file and looks at everything (sound.h). Exit status 0: no
- * point was bad, 77: cannot run here. */
+ * which no fault touches, opens the same file and looks at everything (sound.h). The file is made
+ * in the first folder that has O_DIRECT. Exit status 0: no point was bad, 77: cannot run here. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -184,11 +184,14 @@ static bool make_file(const char *dir)
 
 	snprintf(name, sizeof(name), "%s/fault_real.XXXXXX", dir);
 	file = mkstemp(name);
-	CHECK(file >= 0);
+	if (file < 0)
+		return false;
 	direct = open(name, O_RDWR | O_DIRECT | O_CLOEXEC);
 	unlink(name);
-	if (direct < 0)
+	if (direct < 0) {
+		close(file);
 		return false;
+	}
 	close(direct);
 	for (uint64_t at = 0; at < LIFE_DISK_BYTES; at += sizeof(zeros))
 		CHECK(pwrite(file, zeros, sizeof(zeros), (off_t)at) == (ssize_t)sizeof(zeros));
@@ -197,9 +200,10 @@ static bool make_file(const char *dir)
 	return true;
 }
 
-/* 0: go on. */
-static int prepare(const char *dir)
+/* 0: go on. The first of @dirs that can. */
+static int prepare(const char *const *dirs, unsigned dirs_n)
 {
+	bool made = false;
 	char err[IO_ERR_BYTES];
 	struct reactor *r;
 
@@ -209,8 +213,11 @@ static int prepare(const char *dir)
 	if (reactor_open(&(struct reactor_config){0}, &r, err) < 0)
 		return printf("fault_real: %s\n", err), 77;
 	reactor_close(r);
-	if (!make_file(dir))
-		return printf("fault_real: no O_DIRECT in %s\n", dir), 77;
+	for (unsigned i = 0; i < dirs_n && !made; i++)
+		made = make_file(dirs[i]);
+	if (!made)
+		return printf("fault_real: no file system with O_DIRECT in %s\n", dirs[dirs_n - 1]),
+		       77;
 	life = runner_shared(sizeof(*life));
 	life_init(life);
 	return 0;
@@ -219,7 +226,8 @@ static int prepare(const char *dir)
 int main(int argc, char **argv)
 {
 	struct runner r = {.program = "fault_real", .bad_max = RUNNER_BAD_MAX};
-	const char *only = NULL, *point = NULL, *dir = ".";
+	const char *only = NULL, *point = NULL, *dirs[4] = {"."};
+	unsigned dirs_n = 0;
 	bool json = false;
 	int status;
 
@@ -230,16 +238,16 @@ int main(int argc, char **argv)
 			r.bad_max = 1;
 		else if (i + 1 < argc && strcmp(argv[i], "--only") == 0)
 			only = argv[++i];
-		else if (i + 1 < argc && strcmp(argv[i], "--dir") == 0)
-			dir = argv[++i];
+		else if (i + 1 < argc && strcmp(argv[i], "--dir") == 0 && dirs_n < ARRAY_LEN(dirs))
+			dirs[dirs_n++] = argv[++i];
 		else if (i + 1 < argc && strcmp(argv[i], "--point") == 0)
 			point = argv[++i];
 		else
 			return fprintf(stderr, "usage: fault_real [--json] [--only SCRIPT] "
-					       "[--first] [--dir FOLDER] [--point POINT]\n"),
+					       "[--first] [--dir FOLDER]... [--point POINT]\n"),
 			       2;
 	}
-	status = prepare(dir);
+	status = prepare(dirs, MAX(dirs_n, 1u));
 	if (status)
 		return status;
 	if (point)
