@@ -224,8 +224,9 @@ static void remove_stale_unix(const struct addr *a)
 	close(fd);
 }
 
-/* A daemon that was killed is gone before its ring is: for some milliseconds its accept still holds
- * the port that the next start wants. Blocking; nothing runs yet. */
+/* After kill -9 the port was once found in use by the next start. Likely the dead process's ring
+ * held it a moment longer through its pending accept; that was not proved. Waits up to a second.
+ * Blocking; nothing runs yet. */
 static int bind_patiently(int fd, const struct addr *a)
 {
 	const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
