@@ -269,10 +269,12 @@ static bool wanted(const struct store *s)
 	/* What waits to be part of the reserve again gives no room. */
 	if (s->refused_pages && s->pages.limbo_n > s->pages.spare_used)
 		return true;
-	/* Not for every block: a log jammed by one chain must not turn into a row of checkpoints.
-	 * */
+	/* Not for every block: each checkpoint writes every record block that changed since the
+	 * last, and a log jammed by one chain must not turn into a row of them. But when nothing is
+	 * on its way from the log to pages, no more will come. */
 	if (s->refused_log && dead &&
-	    (dead >= s->log.blocks / 16 || s->index.used == 0 || s->cost > s->index.entries_n / 2))
+	    (dead >= s->log.blocks / 8 || s->log.dead_cost >= s->index.entries_n / 8 ||
+	     destage_idle(s)))
 		return true;
 	/* Entries that replay would need: writes straight to pages take few blocks of the log. */
 	if (s->log.dead_cost >= s->index.entries_n / 4)

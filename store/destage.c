@@ -10,7 +10,9 @@
  * durable. Versions that were overwritten in the index are never read. A block that was overwritten
  * or unmapped while the job ran keeps what the newer op made of it.
  *
- * Writing late coalesces: it starts when half of the log is live, and goes on to three eighths. */
+ * Writing late coalesces: it starts when half of the log is live, and goes on to three eighths.
+ * From three quarters on no more is let in than goes out: a checkpoint then finds much that it can
+ * free, and nobody waits for it, because the last quarter is still there when it begins. */
 
 #define NO_BLOCK UINT32_MAX
 #define LOOK_AHEAD 256u
@@ -33,6 +35,11 @@ bool destage_idle(const struct store *s)
 		if (s->job[i].busy)
 			return false;
 	return true;
+}
+
+bool destage_paces(const struct store *s)
+{
+	return (uint64_t)s->log.live_blocks * 4 > (uint64_t)s->log.blocks * 3 && !destage_idle(s);
 }
 
 /* ---- finishing ---- */
@@ -119,6 +126,8 @@ static void job_end(struct store *s, struct destage_job *j, bool landed)
 	if (j->repair)
 		repair_resolve(s, j->repair, landed ? 0 : -EIO);
 	log_settle(s);
+	if (s->refused_log && !destage_paces(s))
+		store_space_back(s);
 	store_turn(s);
 }
 

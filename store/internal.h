@@ -457,6 +457,9 @@ void destage_init(struct store *s, struct arena *a);
 size_t destage_bytes(void);
 void destage_pump(struct store *s);
 bool destage_idle(const struct store *s);
+/* Must what comes in wait for what goes out? Not while nothing goes out: no job would end the wait.
+ */
+bool destage_paces(const struct store *s);
 bool destage_wanted(const struct store *s);
 void ckpt_pump(struct store *s);
 void ckpt_init(struct store *s, struct arena *a);

@@ -373,7 +373,7 @@ int store_append(struct store *s, struct store_op *op)
 	op->writes = 0;
 	if (!log_has_room(s, log_op_blocks(op)))
 		return refuse(s, &s->refused_log, -EAGAIN);
-	if (!index_has_room(s, op_cost(&op->rec, zero)))
+	if (destage_paces(s) || !index_has_room(s, op_cost(&op->rec, zero)))
 		return refuse(s, &s->refused_log, -EAGAIN);
 	if (!pending_take_pages(s, op))
 		return refuse(s, &s->refused_pages, -ENOSPC);
