@@ -62,7 +62,7 @@ MUST_CHECK int uring_open(struct reactor *r, uint32_t entries, char err[IO_ERR_B
 void uring_explain(int res, int disabled, char err[IO_ERR_BYTES]);
 
 /* Once so many entries wait, disk I/O does not wait for the end of the turn (U1). */
-#define URING_EARLY 8u
+#define URING_EARLY 2u
 
 /* A cleared submission entry; submits early only when the queue is full. Never NULL. */
 struct io_uring_sqe *uring_sqe(struct reactor *r);
