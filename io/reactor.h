@@ -7,10 +7,10 @@
  * One turn of the loop: completions, due timers, deferred tasks, what they queued to send, then one
  * io_uring_enter that submits all of it and waits for the next completion or timer.
  *
- *   U1  nothing is submitted but by the turn's one submit, except when the submission queue is
- *full, and except disk I/O: that goes out in eights while the turn goes on U2  a uring_op is in
- *flight or not; its fn is entered once per completion, last with no F_MORE U3  the loop never
- *blocks while a deferred task or a due timer is waiting
+ *   U1  nothing is submitted but by the turn's one submit, except when the queue is full, and
+ *       except disk I/O: that goes out in pairs while the turn goes on
+ *   U2  a uring_op is in flight or not; its fn is entered once per completion, last with no F_MORE
+ *   U3  the loop never blocks while a deferred task or a due timer is waiting
  *
  * Memory is allocated at open, nothing later. No SQPOLL: what is submitted passes io_uring_submit*.
  *
