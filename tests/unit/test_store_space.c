@@ -4,6 +4,8 @@
 
 #define SMALL_DISK (24u << 20)
 #define SMALL_LOG (4u << 20)
+#define LARGE_DISK (320u << 20)
+#define LARGE_LOG (16u << 20) /* what a batch may take at most is little of it */
 
 static void commit_all(struct rig *r, uint32_t chain)
 {
@@ -296,6 +298,94 @@ static void test_store_megabyte_ops_fit_a_log_of_eight(void **state)
 	rig_free(r);
 }
 
+/* @depth writes of a block each at once, then their commits; how often it was refused. */
+static unsigned write_some(struct rig *r, unsigned depth, uint32_t *block)
+{
+	struct rig_op *op = NULL;
+	unsigned refused = 0;
+
+	for (unsigned i = 0; i < depth; i++) {
+		int res;
+
+		*block = (*block + 37) % (8 * EXTENT_BLOCKS);
+		r->space_called = false;
+		res = rig_try_write(r, 1, *block / EXTENT_BLOCKS, *block % EXTENT_BLOCKS, 1, &op);
+		while (res == -EAGAIN) {
+			refused++;
+			rig_wait(r, &r->space_called);
+			r->space_called = false;
+			res = rig_append(r, op);
+		}
+		assert_int_equal(res, 0);
+	}
+	rig_wait(r, &op->is_done);
+	commit_all(r, 1);
+	return refused;
+}
+
+/* Destaging hangs at its first page: what is let in ends at three quarters of the log, not where it
+ * is full, and goes on when a job ends. */
+static void test_store_nearly_full_log_takes_in_what_goes_out(void **state)
+{
+	struct rig *r = rig_new_sized(21, LARGE_DISK, LARGE_LOG);
+	struct rig_op *op;
+	const struct log *l;
+	uint32_t block = 0, live;
+	int res;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	l = &r->s->log;
+	r->disk.hold_from = r->s->super.pages_offset_bytes;
+	while ((res = rig_try_write(r, 1, block / EXTENT_BLOCKS, block % EXTENT_BLOCKS, 1, &op)) ==
+	       0) {
+		rig_wait(r, &op->is_done);
+		commit_all(r, 1);
+		block += 5;
+	}
+	assert_int_equal(res, -EAGAIN);
+	live = l->live_blocks;
+	assert_in_range(live, l->blocks / 4 * 3, l->blocks / 4 * 3 + 2 * LOG_BATCH_BLOCKS_MAX);
+	assert_true(l->used < l->blocks * 7 / 8);
+	for (unsigned i = 0; i < 100; i++) {
+		fake_step_now(&r->fe);
+		assert_int_equal(rig_append(r, op), -EAGAIN);
+	}
+	r->disk.hold_from = 0;
+	r->space_called = false;
+	rig_wait(r, &r->space_called);
+	assert_true(l->live_blocks < live);
+	assert_int_equal(rig_append(r, op), 0);
+	rig_wait(r, &op->is_done);
+	rig_expect(r, 1, block / EXTENT_BLOCKS, block % EXTENT_BLOCKS, 1, true, op);
+	rig_free(r);
+}
+
+/* Each checkpoint writes anew every record block that changed: one for an eighth of the log,
+ * however full it is. */
+static void test_store_full_log_has_no_row_of_checkpoints(void **state)
+{
+	struct rig *r = rig_new_sized(22, LARGE_DISK, LARGE_LOG);
+	struct store_stats before, after;
+	uint32_t block = 0, blocks;
+	unsigned refused = 0;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	while (refused == 0)
+		refused += write_some(r, 16, &block);
+	store_stats(r->s, &before);
+	for (unsigned i = 0; i < 250; i++)
+		refused += write_some(r, 16, &block);
+	store_stats(r->s, &after);
+	assert_true(refused > 20); /* the log was nearly full throughout */
+	blocks = (uint32_t)((after.ops - before.ops) + (after.batches - before.batches));
+	assert_true(after.checkpoints - before.checkpoints <= blocks / (r->s->log.blocks / 8) + 1);
+	rig_free(r);
+}
+
 /* W8: what was promised to one chain is not taken by another, nor by overwrites, and is used up by
  * the chain's own ops alone. */
 static void test_store_credit_is_kept_whatever_other_chains_do(void **state)
@@ -351,6 +441,8 @@ int main(void)
 		RIG_TEST(test_store_stuck_chain_may_wake_up_while_it_is_copied),
 		RIG_TEST(test_store_write_same_of_whole_extents_fits_any_index),
 		RIG_TEST(test_store_credit_is_kept_whatever_other_chains_do),
+		RIG_TEST(test_store_nearly_full_log_takes_in_what_goes_out),
+		RIG_TEST(test_store_full_log_has_no_row_of_checkpoints),
 		RIG_TEST(test_store_megabyte_ops_fit_a_log_of_eight),
 	};
 
