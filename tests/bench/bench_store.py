@@ -10,7 +10,9 @@ round's.
 
   store_write_4k_qd1_us        raw 8 KiB writes one after the other: header and block in one write
   store_write_4k_qd32_iops     raw random 4 KiB writes at depth 32
-  store_write_1m_mbs           raw sequential 1 MiB writes at depth 8
+  store_write_1m_mbs           raw sequential 1 MiB writes at depth 8, from huge pages where the kernel
+                               gives 16 of them: of scattered 4 KiB pages a device of fewer than 256
+                               segments makes two writes, and ours has huge pages, too
   store_read_4k_*              raw random 4 KiB reads; ours only after the log was emptied
   device_bytes_qd1, _qd32      written by the store until the last acknowledgement of a burst that
                                fits into its log, per byte of the client
@@ -20,6 +22,7 @@ round's.
                                opened, then written and read at random at depth 32
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -33,6 +36,8 @@ from rows import ROOT, BenchError, median_pair, print_table, progress, row, run_
 
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 EMPTY_LOG_BYTES = MIB  # at most, where reads are measured
+HUGE_PAGES = pathlib.Path("/proc/sys/vm/nr_hugepages")
+HUGE_PAGES_N = 16  # of 2 MiB, fio's at depth 8
 EXTENT_BLOCKS = 1024
 
 # name, fio's options for the limit, ours. {burst} and {big}: parts of the log (Sizes).
@@ -48,6 +53,27 @@ LOADS = [
 ]
 SUSTAINED = ("sustained", "--rw=randwrite --bs=4k --iodepth=32 --sync=dsync",
              "--op write --block 4K --depth 32 --min-bytes {thrice}")
+
+
+@contextlib.contextmanager
+def huge_pages():
+    """fio's options for buffers in huge pages, none where there are none to be had. As many as before
+    when it ends."""
+    before = None
+    try:
+        count = int(HUGE_PAGES.read_text(encoding="ascii"))
+        HUGE_PAGES.write_text(f"{count + HUGE_PAGES_N}\n", encoding="ascii")
+        before = count
+    except OSError:
+        pass  # not root, or a kernel without them
+    try:
+        got = before is not None and int(HUGE_PAGES.read_text(encoding="ascii")) == before + HUGE_PAGES_N
+        if not got:
+            progress("no huge pages for fio: the limit of 1 MiB writes is what scattered pages give")
+        yield ["--mem=mmaphuge", "--hugepage-size=2m"] if got else []
+    finally:
+        if before is not None:
+            HUGE_PAGES.write_text(f"{before}\n", encoding="ascii")
 
 
 def burst_bytes(ours):
@@ -118,13 +144,19 @@ class StoreBench:
 
     def fio(self, options):
         """The limit: fio with @options on the raw file."""
-        report = run_json(["fio", "--name=limit", f"--filename={self.raw}", "--ioengine=io_uring",
-                           "--direct=1", "--thread", "--norandommap", "--randrepeat=0", "--time_based",
-                           "--allow_file_create=0", "--lat_percentiles=1", "--clat_percentiles=0", f"--runtime={self.seconds * 1000:.0f}ms",
-                           "--output-format=json", *options.split()], self.seconds + 60)
+        large = "--bs=1M" in options
+        with huge_pages() if large else contextlib.nullcontext([]) as memory:
+            report = self.run_fio([*options.split(), *memory])
         side = report["jobs"][0]["read" if "read" in options else "write"]
         return {"iops": side["iops"], "mean_us": side["lat_ns"]["mean"] / 1000,
                 "p50_us": side["lat_ns"]["percentile"]["50.000000"] / 1000, "mbs": side["bw_bytes"] / 1e6}
+
+    def run_fio(self, options):
+        return run_json(["fio", "--name=limit", f"--filename={self.raw}", "--ioengine=io_uring", "--direct=1",
+                         "--thread", "--norandommap", "--randrepeat=0", "--time_based",
+                         "--allow_file_create=0", "--lat_percentiles=1", "--clat_percentiles=0",
+                         f"--runtime={self.seconds * 1000:.0f}ms", "--output-format=json", *options],
+                        self.seconds + 60)
 
     def prepare(self):
         progress(f"raw file and store in {self.folder}")
