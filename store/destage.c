@@ -53,8 +53,7 @@ static void report_lost(struct store *s, const struct page *p, const struct disk
 				      .seq = c->committed,
 				      .chain = c->id,
 				      .block = b->block,
-				      .crc = b->crc,
-				      .same = b->same};
+				      .crc = b->crc};
 
 	env_logf(s->env, ENV_ERR,
 		 "store: device log: block %u of extent %llu of volume %llu (chain %u) cannot be "

@@ -31,11 +31,11 @@ struct read_state { /* lives in store_read.priv */
 	uint32_t next; /* first block not yet looked up */
 	uint32_t bad_block, bad_crc;
 	uint16_t retries, repairs;
-	bool bad, bad_same; /* bad_block of the extent is, its checksum and kind as in store_bad */
-	bool single;        /* after a read error: block by block */
-	bool again;         /* a block moved while it was read */
-	bool queued;        /* on store.reads */
-	bool waiting;       /* for a record block */
+	bool bad;     /* bad_block of the extent is; its checksum as in store_bad */
+	bool single;  /* after a read error: block by block */
+	bool again;   /* a block moved while it was read */
+	bool queued;  /* on store.reads */
+	bool waiting; /* for a record block */
 };
 static_assert(sizeof(struct read_state) <= sizeof(((struct store_read *)0)->priv), "fits");
 
@@ -171,8 +171,7 @@ static bool wait_for_repair(struct store *s, struct store_read *r)
 				      .seq = c ? c->committed : 0,
 				      .chain = r->chain,
 				      .block = st->bad_block,
-				      .crc = st->bad_crc,
-				      .same = st->bad_same};
+				      .crc = st->bad_crc};
 	struct repair *repair = repair_want(s, &bad);
 
 	st->bad = false;
@@ -246,7 +245,6 @@ static void block_bad(struct store *s, const struct read_io *io, uint32_t i)
 	st->bad = true;
 	st->bad_block = r->block + io->at + i;
 	st->bad_crc = io->want[i];
-	st->bad_same = io->same;
 	/* A disk that does not give back what was just written would have it written for ever. */
 	if (r->vouch || r->sequenced || s->failed || st->repairs > r->blocks)
 		r->res = -EBADMSG;

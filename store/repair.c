@@ -86,13 +86,20 @@ void store_repair(struct store *s, struct store_repair *answer)
 	store_turn(s);
 }
 
+/* A record may hold the unseeded checksum of a WRITE_SAME by which the block was lost on its way to
+ * the page, and nothing says so there: either kind will do. */
+static bool has_crc(const struct store_bad *b, const void *data)
+{
+	const struct block_addr at = {b->volume, b->extent, b->block};
+
+	return crc_block(&at, data) == b->crc || crc_block_anywhere(data) == b->crc;
+}
+
 static bool is_right(const struct repair *r)
 {
-	const struct block_addr at = {r->what.volume, r->what.extent, r->what.block};
 	const void *data = r->answer->data;
 
-	return data && (crc_block(&at, data) == r->what.crc ||
-			(r->what.same && crc_block_anywhere(data) == r->what.crc));
+	return data && has_crc(&r->what, data);
 }
 
 static void pump_one(struct store *s, struct repair *r)
@@ -156,7 +163,7 @@ int repair_vouches(const struct store *s, const struct store_read *r)
 
 	if (!c || c->committed < b->seq || overlapped(s, c, b))
 		return -EAGAIN;
-	return r->crcs[0] == b->crc ? 0 : -ESTALE;
+	return has_crc(b, r->data->data) ? 0 : -ESTALE;
 }
 
 void store_vouch(struct store *s, struct store_read *r, const struct store_bad *bad)

@@ -229,8 +229,7 @@ struct store_bad {
 	uint64_t volume, extent;
 	uint64_t seq; /* committed here when it was found */
 	uint32_t chain, block;
-	uint32_t crc; /* of the right content */
-	bool same;    /* crc is the unseeded one of a WRITE_SAME: no neighbour can vouch for it */
+	uint32_t crc; /* of the right content, or unseeded: of what a WRITE_SAME put there */
 };
 struct store_repair {
 	struct list link; /* the store's */

@@ -432,26 +432,21 @@ void life_reads_done(struct life *l)
 /* ---- a neighbour ---- */
 
 /* Content of (chain, extent, block) that has what @bad asks for, from the newest op that made one.
- * The checksum of a WRITE_SAME may have become that of its block, which no neighbour knows. */
+ * The checksum of a WRITE_SAME is the unseeded one until it reached its page. */
 static const uint8_t *find_content(const struct life *l, const struct store_bad *bad, uint8_t *to)
 {
 	const struct block_addr at = {bad->volume, bad->extent, bad->block};
 	uint64_t seq = l->chain[bad->chain].appended;
 	const struct life_op *o;
-	bool unknown = false;
 
 	while ((o = writer(l, bad->chain, bad->extent, bad->block, seq))) {
-		bool same = o->op.rec.kind == OP_WRITE_SAME;
-
 		put_words(to, o, bad->block);
-		if (crc_block(&at, to) == bad->crc)
-			return to;
-		unknown |= same && crc_block_anywhere(to) == bad->crc;
-		if (unknown && bad->same)
+		if (crc_block(&at, to) == bad->crc ||
+		    (o->op.rec.kind == OP_WRITE_SAME && crc_block_anywhere(to) == bad->crc))
 			return to;
 		seq = o->op.rec.seq - 1;
 	}
-	CHECK(unknown); /* what it asks for was never written */
+	CHECK(0); /* what it asks for was never written */
 	return NULL;
 }
 

@@ -24,8 +24,10 @@ static int answer(struct rig *r, const struct rig_op *op)
 	struct answering a = {.repair = {.what = r->bad, .done = answered}};
 
 	if (op) {
+		bool same = op->op.rec.kind == OP_WRITE_SAME;
+
 		a.data = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
-		rig_fill(a.data, op->stamp, r->bad.block);
+		rig_fill(a.data, op->stamp, same ? 0 : r->bad.block);
 		a.repair.data = a.data;
 	}
 	list_init(&a.repair.link);
@@ -275,6 +277,48 @@ static void test_store_repair_neighbour_vouches_only_for_what_is_committed_and_e
 	rig_free(r);
 }
 
+/* What a WRITE_SAME put there was lost in the log while there was nobody to ask: its record has the
+ * unseeded checksum. A neighbour vouches for its block, and the block mends this one. */
+static void test_store_repair_of_a_lost_write_same(void **state)
+{
+	struct rig *r = rig_new(NULL, 60);
+	struct waiting w;
+	struct rig_op *op;
+	struct store_bad bad;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	op = rig_write_same(r, 1, 0, 0, 8, 77);
+	rig_wait(r, &op->is_done);
+	bad = (struct store_bad){.volume = 1, .seq = 1, .chain = 1, .block = 5};
+	bad.crc = crc_block_anywhere(op->op.data->data);
+	store_commit(r->s, 1, 1);
+	rot(r, op->op.payload_offset);
+	rig_settle(r);
+	r->ask = true;
+	rig_crash(r, 0);
+	assert_int_equal(rig_open(r), 0);
+	start_read(r, &w);
+	assert_int_equal(r->asked, 1);
+	assert_int_equal(r->bad.crc, bad.crc);
+	while (!w.done) {
+		assert_int_equal(answer(r, op), 0);
+		while (fake_step_now(&r->fe))
+			;
+	}
+	assert_int_equal(w.res, 0);
+	buf_put(w.read.data);
+	rig_expect_part(r, 1, 0, 0, 8, op);
+	/* Now it is the neighbour of another in the same place. */
+	w = (struct waiting){.read = {.done = read_done}};
+	store_vouch(r->s, &w.read, &bad);
+	rig_wait(r, &w.done);
+	assert_int_equal(w.res, 0);
+	buf_put(w.read.data);
+	rig_free(r);
+}
+
 static void test_store_scrub_finds_rot_that_nobody_reads(void **state)
 {
 	struct store_stats st;
@@ -452,6 +496,7 @@ int main(void)
 		RIG_TEST(test_store_repair_read_error_is_told_from_its_neighbours),
 		RIG_TEST(test_store_repair_of_what_was_bad_in_the_log),
 		RIG_TEST(test_store_repair_neighbour_vouches_only_for_what_is_committed_and_equal),
+		RIG_TEST(test_store_repair_of_a_lost_write_same),
 		RIG_TEST(test_store_scrub_finds_rot_that_nobody_reads),
 		RIG_TEST(test_store_scrub_goes_on_where_it_was),
 		RIG_TEST(test_store_watch_stops_a_store_that_another_daemon_opened),
