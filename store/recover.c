@@ -53,17 +53,6 @@ static void end(struct recovery *r, int res)
 		store_turn(s);
 }
 
-/* Long work shows that it goes on. */
-void recovery_progress(struct recovery *r, const char *what, uint64_t at, uint64_t of)
-{
-	uint64_t now = r->s->env->now_ns(r->s->env);
-
-	if (now - r->told_ns < PROGRESS_NS || of == 0)
-		return;
-	r->told_ns = now;
-	env_logf(r->s->env, ENV_INFO, "store: opening: %s: %" PRIu64 " %%", what, at * 100 / of);
-}
-
 /* ---- windows ---- */
 
 void recovery_window_read(struct disk_io *io, int res)
@@ -380,10 +369,8 @@ static const struct disk_log_hdr *kept_batch(struct recovery *r, bool *ret_wait,
 
 	*ret_wait = look == LOOK_WAIT;
 	*ret_res = 0;
-	if (look == LOOK_WAIT) {
-		recovery_progress(r, "replaying the device log", r->at, l->count);
+	if (look == LOOK_WAIT)
 		return NULL;
-	}
 	if (look == LOOK_OK && h->lsn == ref->lsn)
 		return h;
 	*ret_res = recovery_fail(r, -EBADMSG,
@@ -500,6 +487,36 @@ static int run_phase(struct recovery *r, bool *ret_wait)
 	return 0;
 }
 
+/* Long work shows that it goes on: what is being read, and how much of it is done. */
+static void tell_progress(struct recovery *r)
+{
+	const struct store *s = r->s;
+	const struct log *l = &s->log;
+	const char *what = "device log";
+	uint64_t at = 0, of = 0, now_ns = s->env->now_ns(s->env);
+
+	if (r->phase == REC_CKPT) {
+		what = "checkpoint";
+		at = r->ckpt_at;
+		of = s->super.ckpt_blocks;
+	} else if (r->phase == REC_RECORDS) {
+		what = "page records";
+		at = r->rec_at;
+		of = s->recs.blocks_n;
+	} else if (r->phase == REC_WALK || r->phase == REC_SCAN) {
+		at = r->phase == REC_WALK ? l->used : l->blocks - r->left;
+		of = l->blocks;
+	} else if (r->phase == REC_MARKS || r->phase == REC_REPLAY) {
+		what = "replaying the device log";
+		at = r->at;
+		of = l->count;
+	}
+	if (of == 0 || now_ns - r->told_ns < PROGRESS_NS)
+		return;
+	r->told_ns = now_ns;
+	env_logf(s->env, ENV_INFO, "store: opening: %s: %" PRIu64 " %%", what, at * 100 / of);
+}
+
 static void next_phase(struct recovery *r)
 {
 	const struct log *l = &r->s->log;
@@ -528,8 +545,10 @@ static void step(struct recovery *r)
 			end(r, res);
 			return;
 		}
-		if (wait)
+		if (wait) {
+			tell_progress(r);
 			return;
+		}
 		next_phase(r);
 	}
 }

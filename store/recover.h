@@ -114,7 +114,6 @@ struct store_opened recovery_found(const struct recovery *r);
 void recovery_go_on(struct recovery *r); /* with the next phase */
 void recovery_window_read(struct disk_io *io, int res);
 void recovery_read_window(struct recovery *r, uint64_t offset_bytes, uint32_t block, uint32_t n);
-void recovery_progress(struct recovery *r, const char *what, uint64_t at, uint64_t of);
 int recovery_fail(struct recovery *r, int res, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

@@ -33,7 +33,6 @@ int recovery_records(struct recovery *r, bool *ret_wait)
 		if ((t->used[r->rec_at] & ~RECS_HOME_B) == 0)
 			continue;
 		if (r->rec_at < w->at || r->rec_at - w->at >= w->n) {
-			recovery_progress(r, "page records", r->rec_at, t->blocks_n);
 			record_window_read(r, r->rec_at, home_b);
 			*ret_wait = true;
 			return 0;
