@@ -33,6 +33,11 @@ static uint64_t fixed_bytes(const struct memory_plan *p)
 	return p->node.store_bytes + p->node.tables_bytes + p->io_bytes;
 }
 
+static uint64_t least_bytes(const struct memory_plan *p, uint32_t reactors)
+{
+	return reactors * (fixed_bytes(p) + pool_bytes(BUFFERS_BYTES_MIN));
+}
+
 int memory_plan(struct node_config *cfg, uint32_t reactors, uint64_t budget_bytes,
 		struct memory_plan *ret, char err[MEMORY_TEXT_BYTES])
 {
@@ -42,7 +47,7 @@ int memory_plan(struct node_config *cfg, uint32_t reactors, uint64_t budget_byte
 	CHECK(reactors > 0);
 	cfg->memory_bytes = 0;
 	node_memory_of(cfg, &p.node);
-	needed = reactors * (fixed_bytes(&p) + pool_bytes(BUFFERS_BYTES_MIN));
+	needed = least_bytes(&p, reactors);
 	if (budget_bytes != 0 && needed > budget_bytes) {
 		snprintf(err, MEMORY_TEXT_BYTES,
 			 "%lluM need %lluM of memory (%lluM of it for the store itself), "
@@ -61,6 +66,30 @@ int memory_plan(struct node_config *cfg, uint32_t reactors, uint64_t budget_byte
 	CHECK(budget_bytes == 0 || p.total_bytes <= budget_bytes);
 	*ret = p;
 	return 0;
+}
+
+int memory_fits(const struct memory_plan *p, uint32_t reactors, uint64_t budget_bytes,
+		uint64_t ram_bytes, char err[MEMORY_TEXT_BYTES])
+{
+	const uint64_t least = least_bytes(p, reactors);
+	/* Rounded down: what is proposed must not be refused when it is given. */
+	const unsigned long long ram_mib = ram_bytes >> 20;
+
+	if (budget_bytes <= ram_bytes && p->total_bytes <= ram_bytes)
+		return 0;
+	if (mib(least) > ram_mib)
+		snprintf(err, MEMORY_TEXT_BYTES,
+			 "needs at least %lluM of memory, this machine has %lluM: give it more, or "
+			 "format a smaller store",
+			 mib(least), ram_mib);
+	else
+		snprintf(err, MEMORY_TEXT_BYTES,
+			 "%s %lluM are more than the %lluM of memory of this machine, and all is "
+			 "taken at start: give --memory %lluM to %lluM",
+			 budget_bytes ? "--memory" : "the default of",
+			 mib(budget_bytes ? budget_bytes : p->total_bytes), ram_mib, mib(least),
+			 ram_mib);
+	return -ENOMEM;
 }
 
 void memory_text(const struct memory_plan *p, uint32_t reactors, char out[MEMORY_TEXT_BYTES])

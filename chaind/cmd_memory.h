@@ -28,6 +28,11 @@ struct memory_plan {
  * and set cfg->memory_bytes accordingly. 0, or -ENOMEM with @err: what is needed at least. */
 MUST_CHECK int memory_plan(struct node_config *cfg, uint32_t reactors, uint64_t budget_bytes,
 			   struct memory_plan *ret, char err[MEMORY_TEXT_BYTES]);
+/* May @p, of @budget_bytes (0: none given), be taken on a machine with @ram_bytes? 0, or -ENOMEM
+ * with
+ * @err: both sizes and what to give. Limits of a cgroup are not looked at. */
+MUST_CHECK int memory_fits(const struct memory_plan *p, uint32_t reactors, uint64_t budget_bytes,
+			   uint64_t ram_bytes, char err[MEMORY_TEXT_BYTES]);
 /* "120M: store 50M, tables 10M, ..." */
 void memory_text(const struct memory_plan *p, uint32_t reactors, char out[MEMORY_TEXT_BYTES]);
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "chaind/cmd_memory.h"
 #include "chaind/cmd_slices.h"
@@ -138,6 +139,10 @@ static int share_all(struct program *p, char err[IO_ERR_BYTES])
 	char text[MEMORY_TEXT_BYTES];
 	int rc = memory_plan(&common, p->slices.n, p->opt->memory_bytes, &p->memory, text);
 
+	if (rc == 0)
+		rc = memory_fits(
+			&p->memory, p->slices.n, p->opt->memory_bytes,
+			(uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), text);
 	if (rc < 0) {
 		snprintf(err, IO_ERR_BYTES, "store %.60s: %.180s", p->opt->store, text);
 		return rc;

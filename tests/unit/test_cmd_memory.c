@@ -78,6 +78,32 @@ static void test_memory_that_is_not_enough_says_how_much_is(void **state)
 	assert_true(p.node.buffers_bytes >= 7 * MIB);
 }
 
+static void test_memory_above_the_machines_is_refused_with_both_sizes_and_what_to_give(void **state)
+{
+	struct node_config cfg = config(2 * GIB);
+	const uint64_t least = wanted_mib(&cfg, 2);
+	struct memory_plan p;
+	const char *at;
+
+	(void)state;
+	assert_int_equal(memory_plan(&cfg, 2, 64 * GIB, &p, err), 0);
+	assert_int_equal(memory_fits(&p, 2, 64 * GIB, 64 * GIB, err), 0);
+	assert_int_equal(memory_fits(&p, 2, 64 * GIB, 8 * GIB + 1, err), -ENOMEM);
+	assert_non_null(strstr(err, "--memory 65536M are more than the 8192M"));
+	at = strstr(err, "give --memory ");
+	assert_non_null(at);
+	assert_int_equal(strtoull(at + strlen("give --memory "), NULL, 10), least);
+	assert_non_null(strstr(at, "M to 8192M"));
+
+	assert_int_equal(memory_plan(&cfg, 2, 0, &p, err), 0);
+	assert_int_equal(memory_fits(&p, 2, 0, p.total_bytes, err), 0);
+	assert_int_equal(memory_fits(&p, 2, 0, (least + 1) * MIB, err), -ENOMEM);
+	assert_non_null(strstr(err, "the default of "));
+	assert_int_equal(memory_fits(&p, 2, 0, (least - 1) * MIB, err), -ENOMEM);
+	assert_non_null(strstr(err, "needs at least "));
+	assert_non_null(strstr(err, "format a smaller store"));
+}
+
 static void test_memory_text_names_every_part(void **state)
 {
 	static const char *const parts[] = {
@@ -103,6 +129,8 @@ int main(void)
 			test_memory_without_a_budget_is_what_is_needed_and_default_buffers),
 		cmocka_unit_test(test_memory_a_budget_is_never_exceeded_and_hardly_wasted),
 		cmocka_unit_test(test_memory_that_is_not_enough_says_how_much_is),
+		cmocka_unit_test(
+			test_memory_above_the_machines_is_refused_with_both_sizes_and_what_to_give),
 		cmocka_unit_test(test_memory_text_names_every_part),
 	};
 
