@@ -200,10 +200,7 @@ static int lock(const struct disk *d, const char *path, char err[IO_ERR_BYTES])
 	if (flock(d->fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
 	res = errno == EWOULDBLOCK ? -EBUSY : -errno;
-	snprintf(err, IO_ERR_BYTES,
-		 res == -EBUSY ? "store %.160s: in use by another daemon: stop that one first"
-			       : "store %.160s: cannot be locked",
-		 path);
+	disk_lock_explain(res, path, err);
 	return res;
 }
 

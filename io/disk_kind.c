@@ -210,3 +210,15 @@ int disk_kind_check_cow(int fd, const char *path, char err[IO_ERR_BYTES])
 		 path, (unsigned long long)(shared >> 10));
 	return -EXDEV;
 }
+
+void disk_lock_explain(int res, const char *path, char err[IO_ERR_BYTES])
+{
+	if (res == -EBUSY)
+		snprintf(err, IO_ERR_BYTES,
+			 "store %.120s: in use by another daemon: stop that one first", path);
+	else
+		snprintf(err, IO_ERR_BYTES,
+			 "store %.120s: cannot be locked (flock: %s), and without the lock two "
+			 "daemons could write it: use a device or a local file system",
+			 path, strerror(-res));
+}

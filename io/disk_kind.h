@@ -51,4 +51,7 @@ MUST_CHECK int disk_kind_check_cow(int fd, const char *path, char err[IO_ERR_BYT
  * *ret_can_turn_off: chattr +C would help. */
 const char *disk_kind_cow_name(uint64_t fs_magic, unsigned flags, bool *ret_can_turn_off);
 
+/* What to tell of an flock() that ended with @res: only -EBUSY is another process. */
+void disk_lock_explain(int res, const char *path, char err[IO_ERR_BYTES]);
+
 #endif

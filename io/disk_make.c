@@ -262,9 +262,9 @@ static int open_place(struct fill *f, char err[IO_ERR_BYTES])
 		return res;
 	}
 	if (flock(f->fd, LOCK_EX | LOCK_NB) < 0) {
-		snprintf(err, IO_ERR_BYTES, "store %.160s: in use by a daemon: stop that one first",
-			 path);
-		return -EBUSY;
+		res = errno == EWOULDBLOCK ? -EBUSY : -errno;
+		disk_lock_explain(res, path, err);
+		return res;
 	}
 	return 0;
 }

@@ -164,6 +164,17 @@ static void test_disk_kind_is_a_file_or_a_block_device(void **state)
 	close(fd);
 }
 
+static void test_disk_kind_only_a_lock_somebody_holds_is_called_in_use(void **state)
+{
+	(void)state;
+	disk_lock_explain(-EBUSY, "/x/s1", err);
+	assert_string_equal(err, "store /x/s1: in use by another daemon: stop that one first");
+	disk_lock_explain(-ENOLCK, "/x/s1", err);
+	assert_non_null(strstr(err, "/x/s1: cannot be locked (flock: No locks available)"));
+	assert_non_null(strstr(err, "use a device or a local file system"));
+	assert_null(strstr(err, "in use"));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -172,6 +183,7 @@ int main(void)
 		T(test_disk_kind_only_a_trusted_device_without_a_cache_gets_plain_writes),
 		T(test_disk_kind_knows_file_systems_that_copy_on_write),
 		T(test_disk_kind_is_a_file_or_a_block_device),
+		T(test_disk_kind_only_a_lock_somebody_holds_is_called_in_use),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
