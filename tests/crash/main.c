@@ -5,6 +5,7 @@
  *
  * Work is given out one run at a time to as many processes as there are CPUs. */
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -203,31 +204,82 @@ static int report(const struct options *o, const struct tally *t)
 
 /* ---- options ---- */
 
+/* A whole number of @least or more, and nothing behind it. */
+static bool take_number(const char *value, uint64_t least, uint64_t *ret)
+{
+	char *end;
+	uint64_t n;
+
+	if (*value < '0' || *value > '9')
+		return false;
+	errno = 0;
+	n = strtoull(value, &end, 10);
+	if (*end || errno || n < least)
+		return false;
+	*ret = n;
+	return true;
+}
+
+/* No time at all would be a run that checks nothing and passes. */
+static bool take_seconds(const char *value, double unit, double *ret)
+{
+	char *end;
+	const double n = strtod(value, &end);
+
+	if (end == value || *end || !isfinite(n) || !(n > 0))
+		return false;
+	*ret = n * unit;
+	return true;
+}
+
+static bool take_length(const char *value, int *ret)
+{
+	uint64_t n;
+
+	if (strcmp(value, "-1") == 0)
+		return *ret = -1, true;
+	if (!take_number(value, 0, &n) || n > SEQ_LENGTH_MAX)
+		return false;
+	*ret = (int)n;
+	return true;
+}
+
+static bool take_torn(const char *value, uint32_t *ret)
+{
+	uint64_t n;
+
+	if (!take_number(value, 0, &n) || n > UINT32_MAX)
+		return false;
+	*ret = (uint32_t)n;
+	return true;
+}
+
 static bool take_value(struct options *o, const char *name, const char *value)
 {
 	const struct {
 		const char *name;
 		uint64_t *to;
-	} numbers[] = {{"--states", &o->states},
-		       {"--seed", &o->seed},
-		       {"--lives", &o->lives},
-		       {"--bad", &o->bad_max},
-		       {"--jobs", &o->jobs}};
+		uint64_t least;
+	} numbers[] = {{"--states", &o->states, 1},
+		       {"--seed", &o->seed, 0},
+		       {"--lives", &o->lives, 0},
+		       {"--bad", &o->bad_max, 1},
+		       {"--jobs", &o->jobs, 1}};
 
 	o->limited = o->limited || strcmp(name, "--states") == 0 || strcmp(name, "--lives") == 0 ||
 		     strcmp(name, "--minutes") == 0 || strcmp(name, "--seconds") == 0;
 	for (unsigned i = 0; i < ARRAY_LEN(numbers); i++)
 		if (strcmp(name, numbers[i].name) == 0)
-			return *numbers[i].to = strtoull(value, NULL, 10), true;
+			return take_number(value, numbers[i].least, numbers[i].to);
 	if (strcmp(name, "--minutes") == 0)
-		o->seconds = strtod(value, NULL) * 60;
-	else if (strcmp(name, "--seconds") == 0)
-		o->seconds = strtod(value, NULL);
-	else if (strcmp(name, "--length") == 0)
-		o->length = (int)strtol(value, NULL, 10);
-	else if (strcmp(name, "--torn") == 0)
-		o->torn_n = (uint32_t)strtoul(value, NULL, 10);
-	else if (strcmp(name, "--replay") == 0)
+		return take_seconds(value, 60, &o->seconds);
+	if (strcmp(name, "--seconds") == 0)
+		return take_seconds(value, 1, &o->seconds);
+	if (strcmp(name, "--length") == 0)
+		return take_length(value, &o->length);
+	if (strcmp(name, "--torn") == 0)
+		return take_torn(value, &o->torn_n);
+	if (strcmp(name, "--replay") == 0)
 		o->replay = value;
 	else if (strcmp(name, "--plant") == 0)
 		o->plant = value;
@@ -250,8 +302,13 @@ static int take_options(struct options *o, int argc, char **argv)
 			o->json = true;
 		else if (strcmp(a, "--expect-bad") == 0)
 			o->expect_bad = true, o->bad_max = 1;
-		else if (i + 1 >= argc || !take_value(o, a, argv[++i]))
-			return fputs(usage_text, stderr), 3;
+		else if (i + 1 >= argc)
+			return fprintf(stderr, "%s: no such option, or without its value (-h)\n",
+				       a),
+			       3;
+		else if (!take_value(o, a, argv[++i]))
+			return fprintf(stderr, "%s %s: no such option or value (-h)\n", a, argv[i]),
+			       3;
 	}
 	if (o->length > (int)SEQ_LENGTH_MAX || o->jobs == 0 || (o->plant && !plant_find(o->plant)))
 		return fputs(usage_text, stderr), 3;
