@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/disk_kind.h"
@@ -125,7 +126,9 @@ static int open_error(int res, const char *path, char err[IO_ERR_BYTES])
 		break;
 	case -EACCES:
 	case -EPERM:
-		snprintf(err, IO_ERR_BYTES, "store %.160s: no permission to read and write it",
+		snprintf(err, IO_ERR_BYTES,
+			 "store %.120s: no permission to read and write it: start as its owner, or "
+			 "chown it",
 			 path);
 		break;
 	default:
@@ -204,12 +207,36 @@ static int lock(const struct disk *d, const char *path, char err[IO_ERR_BYTES])
 	return res;
 }
 
+/* Before it is opened: open() and O_DIRECT say of a FIFO or /dev/null what sounds like a file
+ * system's fault. Whether the store is one is asked of what was opened once more (inspect()). */
+static int look_first(const char *path, char err[IO_ERR_BYTES])
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return open_error(-errno, path, err);
+	if (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
+		return 0;
+	snprintf(err, IO_ERR_BYTES,
+		 "store %.120s: is %s, a store is a file or a block device: give what chaind "
+		 "format made",
+		 path,
+		 S_ISDIR(st.st_mode)    ? "a folder"
+		 : S_ISCHR(st.st_mode)  ? "a character device"
+		 : S_ISFIFO(st.st_mode) ? "a FIFO"
+					: "a socket");
+	return -ENOTBLK;
+}
+
 int disk_open(struct reactor *r, const struct disk_config *cfg, struct env_disk **ret_disk,
 	      char err[IO_ERR_BYTES])
 {
-	struct disk *d = disk_new(r);
-	int res;
+	struct disk *d;
+	int res = look_first(cfg->path, err);
 
+	if (res < 0)
+		return res;
+	d = disk_new(r);
 	if (!d)
 		return open_error(-ENOMEM, cfg->path, err);
 	d->fd = open(cfg->path, O_RDWR | O_DIRECT | O_CLOEXEC);

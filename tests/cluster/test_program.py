@@ -5,6 +5,7 @@ a status and a reason, never with a signal."""
 import os
 import re
 import signal
+import socket
 import subprocess
 
 from common import BUILD, Load, eventually, new_cluster, run_tests
@@ -73,6 +74,25 @@ def test_a_memory_budget_below_what_the_store_needs_is_refused_with_what_it_need
         with open(cluster.servers[0].log, encoding="utf-8") as log:
             said = re.findall(r"memory (\d+)M, taken at start: store \d+M", log.read())
         assert len(said) == 2 and int(said[1]) <= int(least[1]) < int(said[0]), (said, text)
+
+
+def test_memory_above_the_machines_is_refused_with_what_to_give(folder):
+    with new_cluster(folder, servers=1) as cluster:
+        assert cluster.stop_server(0)
+        text = refused(cluster.store_path(0), cluster, "s1", "--memory", "900T")
+        assert re.search(r"--memory 943718400M are more than the \d+M .*: give --memory \d+M to \d+M", text), text
+
+
+def test_what_is_no_store_is_named_for_what_it_is(folder):
+    fifo, sock = os.path.join(folder, "fifo"), os.path.join(folder, "sock")
+    os.mkfifo(fifo)
+    with new_cluster(folder, servers=1) as cluster, socket.socket(socket.AF_UNIX) as s:
+        s.bind(sock)
+        for path, kind in (("/dev/null", "a character device"), (folder, "a folder"), (fifo, "a FIFO"),
+                           (sock, "a socket")):
+            text = refused(path, cluster, "s9")
+            assert f"{path}: is {kind}, a store is a file or a block device: give what" in text, text
+        assert "not there: make it with: chaind format" in refused(fifo + "x", cluster, "s9")
 
 
 def test_a_second_signal_ends_it_at_once(folder):
