@@ -23,8 +23,9 @@
 #define DISK_BYTES_MAX (20u << 20) /* a life's disk grows until a store fits */
 #define KNOWN_SLOTS (1u << 23)
 #define STATES_DEFAULT 1000000u
-#define LIFE_SHARE 4u /* one state in so many is a life's, while there are sequences left */
-#define PROGRESS_SECONDS 10
+#define LIFE_SHARE 4u       /* one state in so many is a life's, while there are sequences left */
+#define PROGRESS_SECONDS 10 /* on a terminal; in a log: */
+#define PROGRESS_SECONDS_LOG 60
 
 static const char usage_text[] =
 	"usage: crash_store [OPTIONS]\n"
@@ -37,6 +38,7 @@ static const char usage_text[] =
 	"  --seed S       first random life, and the order of sequences of three (default 1)\n"
 	"  --length L     sequences of up to L operations (default 3; -1: none)\n"
 	"  --lives N      at most N random lives\n"
+	"  --from N       pass over the first N sequences: the progress of a run that was stopped\n"
 	"  --jobs J       processes (default: one per CPU)\n"
 	"  --torn K       random tears per cut (default 2)\n"
 	"  --bad N        stop after N bad states (default 20)\n"
@@ -48,7 +50,7 @@ static const char usage_text[] =
 
 struct options {
 	double seconds;
-	uint64_t states, seed, lives, bad_max, jobs;
+	uint64_t states, seed, lives, bad_max, jobs, from;
 	int length;
 	uint32_t torn_n;
 	bool json, expect_bad, limited;
@@ -121,16 +123,24 @@ static void work(struct hunt *h, const struct options *o, struct life *life)
 
 /* ---- the parent ---- */
 
-static void tell_progress(const struct tally *t)
+static void tell_progress(const struct tally *t, const struct options *o)
 {
-	fprintf(stderr, "%llu states, %llu sequences, %llu bad\n", (unsigned long long)t->states,
-		(unsigned long long)t->sequences, (unsigned long long)t->bad);
+	uint64_t all = sequences_of(o->length);
+
+	fprintf(stderr,
+		"%llu states, %llu bad; %llu of %llu sequences (--from goes on there), %llu "
+		"lives\n",
+		(unsigned long long)t->states, (unsigned long long)t->bad,
+		(unsigned long long)MIN(t->next_run, all), (unsigned long long)all,
+		(unsigned long long)t->next_life);
 }
 
 /* A worker that ends other than by itself has met something fault_guard() cannot catch. */
-static void wait_for(struct tally *t, uint64_t jobs)
+static void wait_for(struct tally *t, const struct options *o)
 {
-	const struct timespec pause = {.tv_sec = PROGRESS_SECONDS};
+	const struct timespec pause = {.tv_sec =
+					       isatty(2) ? PROGRESS_SECONDS : PROGRESS_SECONDS_LOG};
+	uint64_t jobs = o->jobs;
 	sigset_t child;
 
 	sigemptyset(&child);
@@ -145,8 +155,8 @@ static void wait_for(struct tally *t, uint64_t jobs)
 				fprintf(stderr, "BAD: a worker died: status 0x%x\n", status);
 				atomic_fetch_add(&t->bad, 1);
 			}
-		} else if (sigtimedwait(&child, NULL, &pause) < 0 && isatty(2)) {
-			tell_progress(t);
+		} else if (sigtimedwait(&child, NULL, &pause) < 0 && errno == EAGAIN) {
+			tell_progress(t, o);
 		}
 	}
 }
@@ -167,7 +177,7 @@ static void run_workers(struct hunt *h, const struct options *o, struct life *li
 		work(h, o, life);
 		_exit(0);
 	}
-	wait_for(h->tally, o->jobs);
+	wait_for(h->tally, o);
 }
 
 static struct tally *new_tally(const struct options *o)
@@ -180,6 +190,7 @@ static struct tally *new_tally(const struct options *o)
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	t->states_max = o->states;
 	t->bad_max = o->bad_max;
+	t->next_run = o->from;
 	if (o->seconds > 0)
 		t->deadline_ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec +
 				 (uint64_t)(o->seconds * 1e9);
@@ -260,11 +271,9 @@ static bool take_value(struct options *o, const char *name, const char *value)
 		const char *name;
 		uint64_t *to;
 		uint64_t least;
-	} numbers[] = {{"--states", &o->states, 1},
-		       {"--seed", &o->seed, 0},
-		       {"--lives", &o->lives, 0},
-		       {"--bad", &o->bad_max, 1},
-		       {"--jobs", &o->jobs, 1}};
+	} numbers[] = {{"--states", &o->states, 1}, {"--seed", &o->seed, 0},
+		       {"--lives", &o->lives, 0},   {"--bad", &o->bad_max, 1},
+		       {"--from", &o->from, 0},     {"--jobs", &o->jobs, 1}};
 
 	o->limited = o->limited || strcmp(name, "--states") == 0 || strcmp(name, "--lives") == 0 ||
 		     strcmp(name, "--minutes") == 0 || strcmp(name, "--seconds") == 0;
