@@ -82,7 +82,8 @@ MUST_CHECK int fsck_owners(struct fsck *f);
 MUST_CHECK int fsck_data(struct fsck *f);
 
 #define FSCK_NEXT_COPY                                                                             \
-	"this replica must be copied anew; chains do not heal yet: keep it, do not format it"
+	"this replica must be copied anew; chains do not heal yet: keep it, do not format it; "    \
+	"see \"A replica that must be copied anew\" in docs/OPERATIONS.md"
 #define FSCK_NEXT_NEIGHBOUR                                                                        \
 	"a read or the next scrub mends it with a neighbour's copy; look at the device if it "     \
 	"happens again"

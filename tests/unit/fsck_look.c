@@ -36,6 +36,9 @@ static void found(void *arg, const struct fsck_finding *f)
 	struct fsck_look_finding *to;
 
 	CHECK(f->verdict != FSCK_CLEAN && f->text[0] && f->next[0]);
+	/* There is no command for it: whoever is told so is told where to read on. */
+	CHECK(!strstr(f->next, "copied anew") ||
+	      strstr(f->next, "\"A replica that must be copied anew\" in docs/OPERATIONS.md"));
 	if (l->findings_n++ >= FSCK_LOOK_FINDINGS)
 		return;
 	to = &l->finding[l->findings_n - 1];
