@@ -138,7 +138,8 @@ int super_check(const struct disk_super *sb, uint64_t disk_bytes, const char **r
 	const char *wrong;
 
 	if (sb->magic != SUPER_MAGIC) {
-		*ret_why = "superblock: not a chainblk store";
+		*ret_why = "superblock: not a chainblk store: give its path, or make one with "
+			   "chaind format";
 		return -ENODEV;
 	}
 	if (sb->version != STORE_VERSION) {
@@ -151,7 +152,8 @@ int super_check(const struct disk_super *sb, uint64_t disk_bytes, const char **r
 		return -EBADMSG;
 	}
 	if (sb->disk_bytes > disk_bytes) {
-		*ret_why = "superblock: the disk is smaller than when it was formatted";
+		*ret_why = "superblock: the disk is smaller than when it was formatted: use the "
+			   "whole disk";
 		return -ENOSPC;
 	}
 	return 0;

@@ -67,6 +67,15 @@ static int fill(struct mkfs *m, const char **ret_why)
 
 static void step_done(struct disk_io *io, int res);
 
+static const char *transfer_wrong(int res)
+{
+	if (res == -ENOSPC || res == -EDQUOT)
+		return "disk: no space left: free some, or give another place";
+	if (res == -EIO)
+		return "disk: input/output error: check the device";
+	return "disk: a read or write was refused: check the device and its limits";
+}
+
 static void submit(struct mkfs *m, enum disk_op op, uint64_t offset_bytes, uint32_t len_bytes,
 		   void *data)
 {
@@ -81,7 +90,7 @@ static void submit(struct mkfs *m, enum disk_op op, uint64_t offset_bytes, uint3
 static void step_done(struct disk_io *io, int res)
 {
 	struct mkfs *m = CONTAINER_OF(io, struct mkfs, io);
-	const char *why = "disk: transfer failed";
+	const char *why = transfer_wrong(res);
 
 	if (res == 0 && m->step == 0) {
 		if (holds_store(m) && !m->f.force) {

@@ -136,15 +136,33 @@ static const struct disk_super *copy_at(const struct recovery *r, unsigned i)
 	return (const void *)(r->buf + super_offset_bytes(i));
 }
 
+/* Copy @i is whole, and not for this chainblk or this disk: which would it be for? */
+static int refuse_super(struct recovery *r, unsigned i, int res)
+{
+	const struct disk_super *sb = copy_at(r, i);
+
+	if (res == -EPROTONOSUPPORT)
+		return recovery_fail(
+			r, res,
+			"superblock: another format version (%u, this chainblk reads %u): "
+			"use the chainblk that wrote it",
+			sb->version, STORE_VERSION);
+	return recovery_fail(r, res,
+			     "superblock: the disk is smaller than when it was formatted (%" PRIu64
+			     " MiB, now %" PRIu64 "): use the whole disk",
+			     sb->disk_bytes >> 20, r->s->disk->size_bytes >> 20);
+}
+
 /* The newest generation that two equal copies have; 0 or the best named error. */
 static int choose_super(struct recovery *r, const struct disk_super **ret)
 {
 	const char *why = NULL;
 	int res = -ENODEV, got[SUPER_COPIES];
+	unsigned bad = 0;
 
 	*ret = NULL;
 	for (unsigned i = 0; i < SUPER_COPIES; i++) {
-		const char *wrong = "superblock: not a chainblk store";
+		const char *wrong = NULL;
 
 		got[i] = super_check(copy_at(r, i), r->s->disk->size_bytes, &wrong);
 		if (got[i] == 0)
@@ -152,6 +170,7 @@ static int choose_super(struct recovery *r, const struct disk_super **ret)
 		if (got[i] && (res == -ENODEV || res == -EBADMSG) && (!why || got[i] != -ENODEV)) {
 			res = got[i];
 			why = wrong;
+			bad = i;
 		}
 	}
 	for (unsigned i = 0; i < SUPER_COPIES; i++)
@@ -164,6 +183,8 @@ static int choose_super(struct recovery *r, const struct disk_super **ret)
 			}
 	if (*ret)
 		return 0;
+	if (res == -ENOSPC || res == -EPROTONOSUPPORT)
+		return refuse_super(r, bad, res);
 	if (r->newest)
 		return recovery_fail(
 			r, -EBADMSG,
@@ -312,6 +333,10 @@ static int prove(struct recovery *r, bool *ret_wait)
 			return 0;
 		}
 		if (!payload_ok(h)) {
+			env_logf(r->s->env, ENV_INFO,
+				 "store: the device log is torn at batch %" PRIu64
+				 ": it was not acknowledged, and the log ends before it",
+				 ref->lsn);
 			log_cut(r->s, r->at);
 			r->marks_due = true;
 			return 0;
@@ -349,7 +374,7 @@ static int scan(struct recovery *r, bool *ret_wait)
 				r, -EBADMSG,
 				"device log: batch %" PRIu64 " is damaged though %" PRIu64
 				" was written after it: rot, not a torn end; this replica "
-				"must be copied anew",
+				"must be copied anew (OPERATIONS.md)",
 				l->lsn + 1, h->lsn);
 		r->at = r->at + 1 == l->blocks ? 0 : r->at + 1;
 	}

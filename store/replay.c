@@ -32,9 +32,10 @@ int replay_recs(struct recovery *r, uint32_t block, const struct disk_recs *from
 	int res = recs_check(from, s->super.secret, &want, &why);
 
 	if (res)
-		return recovery_fail(r, res,
-				     "%s (block %u): damaged; this replica must be copied anew",
-				     why, block);
+		return recovery_fail(
+			r, res,
+			"%s (block %u): damaged; this replica must be copied anew (OPERATIONS.md)",
+			why, block);
 	for (uint32_t i = 0; i < RECS_PAGES; i++) {
 		const struct disk_page_rec *rec = &from->rec[i];
 		const struct page_key key = {rec->volume, rec->extent, rec->slot};
@@ -355,16 +356,17 @@ int replay_finish(struct recovery *r)
 		struct chain *c = &s->chains[i];
 
 		if (c->appended < c->skipped)
-			return recovery_fail(r, -EBADMSG,
-					     "device log: chain %u misses op %" PRIu64
-					     ": damaged; this replica must be copied anew",
-					     c->id, c->next);
+			return recovery_fail(
+				r, -EBADMSG,
+				"device log: chain %u misses op %" PRIu64
+				": damaged; this replica must be copied anew (OPERATIONS.md)",
+				c->id, c->next);
 		if (c->committed < c->known)
 			return recovery_fail(r, -EBADMSG,
 					     "device log: chain %u ends at op %" PRIu64
 					     ", but %" PRIu64
 					     " was committed: damaged; this replica "
-					     "must be copied anew",
+					     "must be copied anew (OPERATIONS.md)",
 					     c->id, c->appended, c->known);
 		c->known_durable = c->known;
 	}

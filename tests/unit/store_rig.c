@@ -106,7 +106,7 @@ static void bad_found(void *arg, const struct store_bad *bad)
 	r->asked++;
 }
 
-int rig_open(struct rig *r)
+void rig_open_start(struct rig *r)
 {
 	struct store_config cfg = {.env = &r->fe.env,
 				   .disk = &r->disk.disk,
@@ -117,7 +117,6 @@ int rig_open(struct rig *r)
 				   .validated = r->validated,
 				   .cache_slots = r->cache_slots};
 	size_t bytes = store_memory(r->disk_bytes, RIG_CHAINS);
-	struct store_chain_info info;
 	struct arena a;
 
 	for (unsigned i = 0; i < 16; i++)
@@ -128,6 +127,13 @@ int rig_open(struct rig *r)
 	arena_init(&a, r->memory, bytes);
 	r->open_done = false;
 	r->s = store_open(&cfg, &a, opened, r);
+}
+
+int rig_open(struct rig *r)
+{
+	struct store_chain_info info;
+
+	rig_open_start(r);
 	fake_run(&r->fe, &r->open_done);
 	if (r->open_res) {
 		r->s = NULL;
@@ -161,13 +167,25 @@ void rig_close(struct rig *r)
 	r->s = NULL;
 }
 
+static void dead(struct rig *r)
+{
+	drop_memory(r);
+	r->s = NULL;
+	remake_pool(r); /* the dead process still held some */
+}
+
 void rig_crash(struct rig *r, uint32_t keep_permille)
 {
 	fake_env_crash(&r->fe);
 	fake_disk_crash(&r->disk, keep_permille);
-	drop_memory(r);
-	r->s = NULL;
-	remake_pool(r); /* the dead process still held some */
+	dead(r);
+}
+
+void rig_kill(struct rig *r)
+{
+	fake_env_crash(&r->fe);
+	fake_disk_kill(&r->disk);
+	dead(r);
 }
 
 void rig_wait(struct rig *r, const bool *flag)

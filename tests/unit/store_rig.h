@@ -64,8 +64,10 @@ struct rig *rig_new_sized(uint64_t seed, uint64_t disk_bytes, uint64_t log_bytes
 void rig_free(struct rig *r);
 int rig_format(struct rig *r, bool force);
 int rig_open(struct rig *r);
+void rig_open_start(struct rig *r); /* .open_done and .open_res tell */
 void rig_close(struct rig *r);
 void rig_crash(struct rig *r, uint32_t keep_permille);
+void rig_kill(struct rig *r); /* the process alone: the power stays */
 void rig_wait(struct rig *r, const bool *flag);
 void rig_settle(struct rig *r); /* until nothing happens any more: destaged, checkpointed */
 void rig_chain(struct rig *r, uint32_t chain);

@@ -68,11 +68,12 @@ static void test_store_names_what_is_no_store_of_ours(void **state)
 		fake_disk_poke(&r->disk, super_offset_bytes(i), super_copy(r, i), BLOCK_BYTES);
 	}
 	assert_int_equal(rig_open(r), -EPROTONOSUPPORT);
+	assert_non_null(strstr(r->why, "(3, this chainblk reads 2)"));
 	fake_disk_poke(&r->disk, 0, before, SUPER_REGION_BYTES);
 	r->disk.disk.size_bytes -= 1u << 20;
 	r->disk_bytes -= 1u << 20;
 	assert_int_equal(rig_open(r), -ENOSPC);
-	assert_non_null(strstr(r->why, "smaller"));
+	assert_non_null(strstr(r->why, "smaller than when it was formatted (64 MiB, now 63)"));
 	r->disk.disk.size_bytes += 1u << 20;
 	r->disk_bytes += 1u << 20;
 	for (unsigned i = 0; i < SUPER_COPIES; i++)
@@ -87,6 +88,74 @@ static void test_store_names_what_is_no_store_of_ours(void **state)
 	assert_int_equal(rig_open(r), 0);
 	assert_int_equal(store_chains_n(r->s), 0); /* the old log is not taken for the new one's */
 	free(before);
+	rig_free(r);
+}
+
+#define OPEN_STEPS                                                                                 \
+	16u /* of the small store of rig_with_log(), about; the last write superblocks             \
+	     */
+
+static void open_some(struct rig *r, unsigned steps)
+{
+	rig_open_start(r);
+	for (unsigned i = 0; i < steps; i++)
+		fake_step(&r->fe);
+}
+
+/* A power cut left two good copies of four. The next one comes anywhere in the open that writes
+ * them anew, sectors of what was under way kept or not: two good copies are left. */
+static void test_store_only_good_pair_of_superblocks_is_written_last(void **state)
+{
+	(void)state;
+	for (unsigned seed = 0; seed < 96; seed++) {
+		struct rig *r = rig_with_log(200 + seed);
+		unsigned good = seed % SUPER_COPIES;
+		unsigned other = (good + 1 + seed / SUPER_COPIES % 3) % SUPER_COPIES;
+
+		for (unsigned i = 0; i < SUPER_COPIES; i++)
+			if (i != good && i != other)
+				poke_super(r, i, 0, 0);
+		open_some(r, OPEN_STEPS - 6 + seed % 8);
+		rig_crash(r, 500);
+		if (rig_open(r) != 0)
+			fail_msg("copies %u and %u: %s", good, other, r->why);
+		rig_free(r);
+	}
+}
+
+/* The daemon is killed in the middle of an open, the next one too, then the power fails: what they
+ * read and relied on was in the device's cache. */
+static void test_store_superblocks_read_from_a_cache_are_not_relied_on(void **state)
+{
+	(void)state;
+	for (unsigned seed = 0; seed < 128; seed++) {
+		struct rig *r = rig_with_log(300 + seed);
+
+		for (unsigned lives = 0; lives < 4; lives++) {
+			if (lives)
+				rig_kill(r);
+			open_some(r, OPEN_STEPS - 6 + (unsigned)fake_random(&r->fe, 3));
+		}
+		rig_crash(r, 500);
+		if (rig_open(r) != 0)
+			fail_msg("seed %u: %s", seed, r->why);
+		rig_free(r);
+	}
+}
+
+/* A single copy that is newer, of a write that was cut off: what is written next is newer still. */
+static void test_store_generation_goes_past_a_single_newer_superblock(void **state)
+{
+	struct rig *r = rig_with_log(29);
+	uint64_t newer = super_copy(r, 2)->generation + 5;
+
+	(void)state;
+	super_copy(r, 2)->generation = newer;
+	super_seal(super_copy(r, 2));
+	fake_disk_poke(&r->disk, super_offset_bytes(2), super_copy(r, 2), BLOCK_BYTES);
+	assert_int_equal(rig_open(r), 0);
+	for (unsigned i = 0; i < SUPER_COPIES; i++)
+		assert_true(super_copy(r, i)->generation > newer);
 	rig_free(r);
 }
 
@@ -424,6 +493,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		RIG_TEST(test_store_opens_with_any_two_equal_superblocks),
 		RIG_TEST(test_store_names_what_is_no_store_of_ours),
+		RIG_TEST(test_store_only_good_pair_of_superblocks_is_written_last),
+		RIG_TEST(test_store_generation_goes_past_a_single_newer_superblock),
+		RIG_TEST(test_store_superblocks_read_from_a_cache_are_not_relied_on),
 		RIG_TEST(test_store_rot_in_the_log_is_not_taken_for_a_torn_end),
 		RIG_TEST(test_store_obeys_truncate_records_in_log_order),
 		RIG_TEST(test_store_cuts_a_torn_end_and_finds_the_same_twice),
