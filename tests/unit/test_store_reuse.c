@@ -157,11 +157,43 @@ static void test_store_reuse_waits_until_it_is_sure_who_gave_the_page_up(void **
 	rig_free(r);
 }
 
+/* What a read holds is given to nobody, however many checkpoints pass. */
+static void test_store_reuse_waits_for_whoever_reads_the_page(void **state)
+{
+	struct rig *r = rig_new_sized(66, 24u << 20, 4u << 20);
+	struct rig_op *op;
+	struct page *p;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	op = written(r, 1, 0, 0, 16);
+	store_commit(r->s, 1, 1);
+	rig_settle(r);
+	p = &r->s->pages.v[op->op.pages[0]];
+	assert_int_equal(p->state, PAGE_OWNED);
+	p->pins++;
+	for (uint64_t i = 2; i < 5; i++) {
+		written(r, 1, 0, 0, 16);
+		store_commit(r->s, 1, i);
+		rig_settle(r);
+		assert_int_equal(p->state, PAGE_LIMBO);
+		assert_int_equal(r->s->pages.limbo_n, 1);
+	}
+	p->pins--;
+	written(r, 1, 0, 0, 16);
+	store_commit(r->s, 1, 5);
+	rig_settle(r);
+	assert_int_equal(r->s->pages.limbo_n, 0);
+	rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		RIG_TEST(test_store_reuse_page_is_its_new_owners_after_a_crash),
 		RIG_TEST(test_store_reuse_page_is_its_new_owners_while_that_is_pending),
+		RIG_TEST(test_store_reuse_waits_for_whoever_reads_the_page),
 		RIG_TEST(test_store_reuse_full_store_opens_again),
 		RIG_TEST(test_store_reuse_waits_until_it_is_sure_who_gave_the_page_up),
 	};
