@@ -270,7 +270,7 @@ def main():
     parser.add_argument("--build", default=os.environ.get("CHAINBLK_BUILD", str(ROOT / "build")),
                         help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.rounds < 1 or args.seconds <= 0:
+    if args.rounds < 1 or not 0 < args.seconds < 3600:
         parser.error("at least one round of some length")
     if not shutil.which("fio"):
         progress("failed: fio, which measures the limits, is missing: ./dev setup installs it")
