@@ -115,7 +115,7 @@ static void job_end(struct store *s, struct destage_job *j, bool landed)
 	if (landed && same_owner && j->repair)
 		repair_landed(s, j);
 	if (landed && same_owner)
-		recs_dirty(s, j->page);
+		recs_fresh(s, j->slot, j->page);
 	if (j->slot != RECS_NONE)
 		recs_pin(s, j->slot, -1);
 	p->pins--;
@@ -398,6 +398,16 @@ static struct destage_job *free_job(struct store *s)
 	return NULL;
 }
 
+/* One that may change the record of another page (recs.h, Y5). */
+static struct destage_job *next_job(struct store *s)
+{
+	uint32_t more = 1;
+
+	for (unsigned i = 0; i < DESTAGE_JOBS; i++)
+		more += s->job[i].busy;
+	return recs_crowded(s, more) ? NULL : free_job(s);
+}
+
 void destage_repair(struct store *s, struct repair *r)
 {
 	const struct store_bad *bad = &r->what;
@@ -439,7 +449,7 @@ void destage_pump(struct store *s)
 		s->destaging = false;
 	if (s->failed || !destage_wanted(s))
 		return;
-	for (struct destage_job *j = free_job(s); j; j = free_job(s)) {
+	for (struct destage_job *j = next_job(s); j; j = next_job(s)) {
 		uint32_t at = oldest(s);
 
 		if (at == INDEX_NONE)

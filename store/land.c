@@ -20,7 +20,7 @@ static void waited(struct recs_wait *w, int res)
 	store_turn(s);
 }
 
-/* All of a page; false when its record block is not at hand. */
+/* All of a page; false when its record block is not at hand, or too many have changed already. */
 static bool land_page(struct store *s, const struct index_entry *first)
 {
 	uint32_t id = first->log_block, slot;
@@ -35,6 +35,8 @@ static bool land_page(struct store *s, const struct index_entry *first)
 		s->land_waiting = true;
 		return false;
 	}
+	if (!s->recs.slots[slot].fresh && recs_crowded(s, 1))
+		return false;
 	rec = recs_rec(s, slot, id);
 	for (uint32_t i = 0; i < PAGE_BLOCKS; i++) {
 		const struct index_entry *e;
@@ -51,7 +53,7 @@ static bool land_page(struct store *s, const struct index_entry *first)
 		p->present = (uint16_t)(p->present | 1u << i) & 0xffffu;
 		index_drop(s, p, at);
 	}
-	recs_dirty(s, id);
+	recs_fresh(s, slot, id);
 	return true;
 }
 

@@ -80,10 +80,9 @@ static struct disk_recs *content(const struct recs *r, uint32_t slot)
 
 /* ---- getting a block ---- */
 
-static bool evictable(const struct recs *r, const struct recs_slot *c)
+static bool evictable(const struct recs_slot *c)
 {
-	return c->pins == 0 && !c->loading && !c->writing &&
-	       (c->block == RECS_NONE || !bit(r->dirty, c->block));
+	return c->pins == 0 && !c->loading && !c->writing && !c->fresh;
 }
 
 /* Second chance: who was used since the hand passed last stays once more. */
@@ -94,7 +93,7 @@ static uint32_t free_slot(struct recs *r)
 		struct recs_slot *c = &r->slots[at];
 
 		r->hand = at + 1 == r->slots_n ? 0 : at + 1;
-		if (!evictable(r, c))
+		if (!evictable(c))
 			continue;
 		if (c->block != RECS_NONE && c->recent) {
 			c->recent = false;
@@ -256,6 +255,32 @@ void recs_dirty(struct store *s, uint32_t page)
 	r->dirty_n++;
 }
 
+void recs_fresh(struct store *s, uint32_t slot, uint32_t page)
+{
+	struct recs *r = &s->recs;
+	struct recs_slot *c = &r->slots[slot];
+
+	CHECK(c->block == page / RECS_PAGES);
+	recs_dirty(s, page);
+	if (c->fresh)
+		return;
+	c->fresh = true;
+	r->fresh_n++;
+	if (recs_crowded(s, 1))
+		store_turn(s); /* recs_pump() */
+}
+
+bool recs_crowded(const struct store *s, uint32_t more)
+{
+	const struct recs *r = &s->recs;
+	uint32_t left = MAX(r->slots_n / 8, 1u);
+
+	/* With a slot for every block there is none to be had by waiting. */
+	if (r->slots_n >= r->blocks_n)
+		return false;
+	return r->fresh_n + r->written_n + more + left > MAX(r->slots_n, left + 1);
+}
+
 void recs_unuse(struct store *s, uint32_t page)
 {
 	if (page < s->pages.n)
@@ -319,6 +344,8 @@ static void compose(struct store *s, uint32_t slot, struct disk_recs *to)
 	r->crc[block] = to->crc;
 	r->dirty[block / 64] &= ~(1ull << block % 64);
 	r->dirty_n--;
+	r->fresh_n -= r->slots[slot].fresh;
+	r->slots[slot].fresh = false;
 }
 
 static void write_done(struct disk_io *io, int res)
@@ -424,7 +451,7 @@ void recs_pump(struct store *s)
 	starved = !list_empty(&r->starved);
 	if (recs_writing(s) || ckpt_freezes(s))
 		return; /* Y3 */
-	if (!starved && (uint64_t)r->dirty_n * 4 < (uint64_t)r->slots_n * 3)
+	if (!starved && !recs_crowded(s, 1) && (uint64_t)r->dirty_n * 4 < (uint64_t)r->slots_n * 3)
 		return;
 	from = r->evict_at;
 	if (!recs_write(s, &r->evict_at, NULL))
@@ -439,13 +466,19 @@ void recs_pump(struct store *s)
 void recs_check_all(const struct store *s)
 {
 	const struct recs *r = &s->recs;
-	uint32_t dirty = 0;
+	uint32_t dirty = 0, fresh = 0;
 
 	for (size_t w = 0; w < words_for(r->blocks_n); w++)
 		dirty += (uint32_t)__builtin_popcountll(r->dirty[w]);
 	CHECK(dirty == r->dirty_n);
-	for (uint32_t i = 0; i < r->slots_n; i++)
-		CHECK(r->slots[i].block == RECS_NONE || r->slot_of[r->slots[i].block] == i);
+	for (uint32_t i = 0; i < r->slots_n; i++) {
+		const struct recs_slot *c = &r->slots[i];
+
+		CHECK(c->block == RECS_NONE || r->slot_of[c->block] == i);
+		CHECK(!c->fresh || (c->block != RECS_NONE && bit(r->dirty, c->block)));
+		fresh += c->fresh;
+	}
+	CHECK(fresh == r->fresh_n);
 	for (uint32_t page = 0; page < s->pages.n; page++) {
 		const struct page *p = &s->pages.v[page];
 

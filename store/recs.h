@@ -13,7 +13,10 @@
  *       a CRC nobody else has is in the cache
  *   Y3  what the checkpoint in force names is never overwritten: the first write after it goes to
  *       the other home, later ones to the same; none while a checkpoint is being written
- *   Y4  a pinned, dirty or moving slot is not given to another block
+ *   Y4  a pinned, fresh or moving slot is not given to another block
+ *   Y5  fresh slots are never all of them: who makes more waits for recs_crowded() (destaging and
+ *       landing, background both), so that a read always finds a slot, while a checkpoint lets none
+ *       be written, too
  *
  * Memory is the arena's. One thread; part of struct store (internal.h). */
 
@@ -44,6 +47,7 @@ struct recs_slot {
 	uint32_t block;    /* RECS_NONE: empty */
 	uint16_t pins;
 	bool loading, writing, recent;
+	bool fresh; /* has CRCs that nobody else has */
 };
 
 struct recs_io {
@@ -61,6 +65,7 @@ struct recs {
 	uint64_t *moved;   /* bit per block: its home is not the one in force (Y3) */
 	uint32_t dirty_n;
 	struct recs_slot *slots;
+	uint32_t fresh_n;    /* slots */
 	uint8_t *data;       /* BLOCK_BYTES per slot */
 	uint32_t hand;       /* of the clock */
 	struct list starved; /* recs_wait: no slot could be had */
@@ -88,7 +93,10 @@ static inline uint32_t recs_block_of(uint32_t page)
 struct disk_page_rec *recs_rec(struct store *s, uint32_t slot, uint32_t page);
 /* CRC of one block of it. */
 uint32_t recs_crc(const struct store *s, uint32_t slot, uint32_t page, uint32_t block);
-void recs_dirty(struct store *s, uint32_t page);
+void recs_dirty(struct store *s, uint32_t page);                /* its blocks present changed */
+void recs_fresh(struct store *s, uint32_t slot, uint32_t page); /* its CRCs in @slot did */
+/* With @more slots about to become fresh: would that leave too few (Y5)? */
+bool recs_crowded(const struct store *s, uint32_t more);
 /* @page was given up. */
 void recs_unuse(struct store *s, uint32_t page);
 /* Recovery: @data is what lies at the home of @block. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* What the store does beside its work: checkpoints that stop nothing, a scrub that keeps to its
- * pace, an open that reads the log and not the past, and says how far it is. */
+/* What the store does beside its work: a scrub that keeps to its pace, an open that reads the log
+ * and not the past, and says how far it is. Checkpoints: test_store_ckpt.c. */
 #include "store/internal.h"
 #include "tests/unit/store_rig.h"
 
@@ -15,107 +15,6 @@ static struct rig_op *write_one(struct rig *r, uint32_t i)
 	assert_int_equal(op->res, 0);
 	store_commit(r->s, 1, r->last[1]);
 	return op;
-}
-
-/* ---- checkpoints ---- */
-
-/* Records that changed, and a checkpoint that has come as far as @state and no further. */
-static struct rig *rig_with_held_checkpoint(uint64_t seed, enum ckpt_state state)
-{
-	struct rig *r = rig_new_sized(seed, DISK, LOG);
-	const struct disk_super *sb;
-
-	rig_open(r);
-	rig_chain(r, 1);
-	for (uint32_t i = 0; i < 64; i++)
-		write_one(r, i * 17);
-	sb = &r->s->super;
-	switch (state) {
-	case CKPT_RECORDS:
-		r->disk.hold_from = sb->recs_offset_bytes;
-		r->disk.hold_to = sb->pages_offset_bytes;
-		break;
-	case CKPT_WRITING:
-		r->disk.hold_from = sb->ckpt_offset_bytes;
-		r->disk.hold_to = sb->recs_offset_bytes;
-		break;
-	case CKPT_FLUSHING:
-		r->disk.hold_flushes = true;
-		break;
-	case CKPT_SUPER:
-		r->disk.hold_from = 1; /* the second copy on */
-		r->disk.hold_to = sb->log_offset_bytes;
-		break;
-	case CKPT_IDLE:
-		break;
-	}
-	while (r->s->ckpt.state != state)
-		assert_true(fake_step(&r->fe));
-	while (fake_step_now(&r->fe))
-		;
-	assert_int_equal(r->s->ckpt.state, state);
-	return r;
-}
-
-static void let_go(struct rig *r)
-{
-	r->disk.hold_from = r->disk.hold_to = 0;
-	r->disk.hold_flushes = false;
-}
-
-/* A hundred batches come in, are durable, committed and read while the checkpoint stands still; one
- * that were to wait for it would be the last. */
-static void goes_on_beside(uint64_t seed, enum ckpt_state state)
-{
-	struct rig *r = rig_with_held_checkpoint(seed, state);
-	struct rig_op *op[100];
-	struct store_stats before, after;
-
-	store_stats(r->s, &before);
-	for (uint32_t i = 0; i < ARRAY_LEN(op); i++) {
-		op[i] = write_one(r, 2000 + i);
-		rig_expect_block(r, 1, (2000 + i) / EXTENT_BLOCKS, (2000 + i) % EXTENT_BLOCKS,
-				 op[i]);
-	}
-	rig_expect_zero(r, 1, 5, 0, 1, false);
-	store_stats(r->s, &after);
-	assert_true(after.batches - before.batches >= ARRAY_LEN(op));
-	assert_int_equal(r->s->ckpt.state, state);
-	assert_int_equal(after.checkpoints, before.checkpoints);
-	let_go(r);
-	rig_settle(r);
-	store_stats(r->s, &after);
-	assert_true(after.checkpoints > before.checkpoints);
-	rig_crash(r, 500);
-	assert_int_equal(rig_open(r), 0);
-	for (uint32_t i = 0; i < ARRAY_LEN(op); i++)
-		rig_expect_block(r, 1, (2000 + i) / EXTENT_BLOCKS, (2000 + i) % EXTENT_BLOCKS,
-				 op[i]);
-	rig_free(r);
-}
-
-static void test_store_checkpoint_stops_nothing_at_its_records(void **state)
-{
-	(void)state;
-	goes_on_beside(71, CKPT_RECORDS);
-}
-
-static void test_store_checkpoint_stops_nothing_at_its_slot(void **state)
-{
-	(void)state;
-	goes_on_beside(72, CKPT_WRITING);
-}
-
-static void test_store_checkpoint_stops_nothing_at_its_flush(void **state)
-{
-	(void)state;
-	goes_on_beside(73, CKPT_FLUSHING);
-}
-
-static void test_store_checkpoint_stops_nothing_at_its_superblock(void **state)
-{
-	(void)state;
-	goes_on_beside(74, CKPT_SUPER);
 }
 
 /* ---- scrub ---- */
@@ -298,10 +197,6 @@ static void test_store_open_shows_progress(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		RIG_TEST(test_store_checkpoint_stops_nothing_at_its_records),
-		RIG_TEST(test_store_checkpoint_stops_nothing_at_its_slot),
-		RIG_TEST(test_store_checkpoint_stops_nothing_at_its_flush),
-		RIG_TEST(test_store_checkpoint_stops_nothing_at_its_superblock),
 		RIG_TEST(test_store_scrub_keeps_to_its_pace),
 		RIG_TEST(test_store_scrub_has_no_burst_after_a_pause),
 		RIG_TEST(test_store_scrub_is_off_when_told_so),
