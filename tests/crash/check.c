@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/crc.h"
+#include "tests/unit/store_await.h"
 
 #define GAP_MAX 4u /* blocks between two that are looked at are read with them */
 #define CRC_EVERY 8u
@@ -50,20 +51,6 @@ void scope_recent(struct scope *sc, const struct model *m, const struct record *
 
 /* ---- reading ---- */
 
-struct reading {
-	struct store_read read;
-	bool done;
-	int res;
-};
-
-static void read_done(struct store_read *read, int res)
-{
-	struct reading *rd = CONTAINER_OF(read, struct reading, read);
-
-	rd->res = res;
-	rd->done = true;
-}
-
 struct range {
 	uint32_t chain, extent, block, blocks;
 	bool sequenced;
@@ -71,18 +58,16 @@ struct range {
 
 static void expect_range(struct world *w, const struct range *r, const uint32_t *stamps)
 {
-	static struct reading rd;
+	static struct await_read rd;
 	bool good = true;
 
-	rd.done = false;
 	rd.read = (struct store_read){.chain = r->chain,
 				      .volume = r->chain,
 				      .extent = r->extent,
 				      .block = r->block,
 				      .blocks = r->blocks,
-				      .sequenced = r->sequenced,
-				      .done = read_done};
-	store_read(w->s, &rd.read);
+				      .sequenced = r->sequenced};
+	await_read(w->s, &rd);
 	world_run(w, &rd.done);
 	if (rd.res)
 		fprintf(stderr, "chain %u extent %u blocks %u+%u: read failed: %d\n", r->chain,
@@ -152,46 +137,31 @@ static void expect_present(struct world *w, uint32_t chain, uint32_t extent, con
 
 /* ---- pending ---- */
 
-struct fetching {
-	struct store_fetch f;
-	bool done;
-	int res;
-};
-
-static void fetched(struct store_fetch *f, int res)
-{
-	struct fetching *fe = CONTAINER_OF(f, struct fetching, f);
-
-	fe->res = res;
-	fe->done = true;
-}
-
 static void expect_pending(struct world *w, uint32_t chain, uint64_t seq)
 {
 	const struct model_op *mo = model_op_at(&w->model.chain[chain], seq);
-	static struct fetching fe;
+	static struct await_fetch fe;
 	struct op_rec rec;
 
-	fe.done = false;
-	fe.f = (struct store_fetch){.chain = chain, .seq = seq, .done = fetched};
-	store_fetch(w->s, &fe.f);
+	fe.fetch = (struct store_fetch){.chain = chain, .seq = seq};
+	await_fetch(w->s, &fe);
 	world_run(w, &fe.done);
 	if (fe.res)
 		fprintf(stderr, "chain %u: pending op %llu: %d\n", chain, (unsigned long long)seq,
 			fe.res);
 	CHECK(fe.res == 0);
-	rec = fe.f.rec;
+	rec = fe.fetch.rec;
 	rec.known = mo->rec.known;
 	CHECK(memcmp(&rec, &mo->rec, sizeof(rec)) == 0);
 	for (uint32_t i = 0; i < rec.crcs_n; i++) {
 		const struct block_addr at = {rec.volume, rec.extent, rec.block + i};
-		const uint8_t *data = fe.f.data->data + (size_t)i * BLOCK_BYTES;
+		const uint8_t *data = fe.fetch.data->data + (size_t)i * BLOCK_BYTES;
 
 		CHECK(model_is(data, mo->stamp, rec.block + i));
-		CHECK(fe.f.crcs[i] ==
+		CHECK(fe.fetch.crcs[i] ==
 		      (rec.kind == OP_WRITE ? crc_block(&at, data) : crc_block_anywhere(data)));
 	}
-	buf_put(fe.f.data);
+	buf_put(fe.fetch.data);
 }
 
 /* ---- all of it ---- */

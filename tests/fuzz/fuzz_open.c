@@ -20,6 +20,7 @@
 #include "tests/fault/world_fake.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/mend.h"
+#include "tests/unit/store_await.h"
 
 #define AS_IT_IS 0x80u
 #define ADD 0x80u
@@ -221,45 +222,29 @@ static void close_store(struct opening *o)
 	fake_memory_free(o->memory, store_memory(LIFE_DISK_BYTES, OPEN_CHAINS));
 }
 
-struct reading {
-	struct store_read read;
-	struct store_fetch fetch;
-	bool read_done, fetch_done;
-};
-
-static void read_done(struct store_read *r, int res)
-{
-	CHECK(res == 0 || res == -EBADMSG || res == -EIO);
-	CHECK((res == 0) == (r->data != NULL));
-	buf_put(r->data);
-	CONTAINER_OF(r, struct reading, read)->read_done = true;
-}
-
-static void fetch_done(struct store_fetch *f, int res)
-{
-	CHECK(res <= 0);
-	buf_put(f->data);
-	CONTAINER_OF(f, struct reading, fetch)->fetch_done = true;
-}
-
 static void read_all(struct store *s, const struct store_chain_info *c)
 {
-	static struct reading r;
+	static struct await_read rd;
+	static struct await_fetch fe;
 
 	for (uint32_t i = 0; i < 8; i++) {
-		r = (struct reading){.read = {.chain = c->chain,
+		rd.read = (struct store_read){.chain = c->chain,
 					      .volume = c->chain,
 					      .extent = i / 2,
 					      .blocks = LOOK_BLOCKS,
-					      .sequenced = i % 2,
-					      .done = read_done}};
-		store_read(s, &r.read);
-		run(&r.read_done);
+					      .sequenced = i % 2};
+		await_read(s, &rd);
+		run(&rd.done);
+		CHECK(rd.res == 0 || rd.res == -EBADMSG || rd.res == -EIO);
+		CHECK((rd.res == 0) == (rd.read.data != NULL));
+		buf_put(rd.read.data);
 	}
 	for (uint64_t seq = c->committed + 1; seq <= c->last && seq - c->committed < 8; seq++) {
-		r = (struct reading){.fetch = {.chain = c->chain, .seq = seq, .done = fetch_done}};
-		store_fetch(s, &r.fetch);
-		run(&r.fetch_done);
+		fe.fetch = (struct store_fetch){.chain = c->chain, .seq = seq};
+		await_fetch(s, &fe);
+		run(&fe.done);
+		CHECK(fe.res <= 0);
+		buf_put(fe.fetch.data);
 	}
 }
 

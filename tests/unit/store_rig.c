@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "tests/unit/store_await.h"
+
 static const struct buf_pool_config pool_config = {.small_n = 64, .large_n = 40};
 
 /* ---- life ---- */
@@ -370,33 +372,17 @@ struct rig_op *rig_write_same(struct rig *r, uint32_t chain, uint64_t extent, ui
 
 /* ---- looking ---- */
 
-struct reading {
-	struct store_read read;
-	bool done;
-	int res;
-};
-
-static void read_done(struct store_read *read, int res)
-{
-	struct reading *rd = CONTAINER_OF(read, struct reading, read);
-
-	rd->done = true;
-	rd->res = res;
-}
-
 int rig_read(struct rig *r, uint32_t chain, uint64_t extent, uint32_t block, uint32_t n,
 	     bool sequenced, uint8_t *out)
 {
-	struct reading rd = {.read = {.chain = chain,
-				      .volume = chain,
-				      .extent = extent,
-				      .block = block,
-				      .blocks = n,
-				      .sequenced = sequenced,
-				      .done = read_done}};
+	struct await_read rd = {.read = {.chain = chain,
+					 .volume = chain,
+					 .extent = extent,
+					 .block = block,
+					 .blocks = n,
+					 .sequenced = sequenced}};
 
-	store_read(r->s, &rd.read);
-	assert_false(rd.done);
+	await_read(r->s, &rd);
 	fake_run(&r->fe, &rd.done);
 	if (rd.res) {
 		assert_null(rd.read.data);
@@ -451,34 +437,21 @@ void rig_expect_zero(struct rig *r, uint32_t chain, uint64_t extent, uint32_t bl
 	expect(r, chain, extent, block, n, sequenced, 0, true);
 }
 
-struct fetching {
-	struct store_fetch f;
-	bool done;
-	int res;
-};
-
-static void fetched(struct store_fetch *f, int res)
-{
-	struct fetching *fe = CONTAINER_OF(f, struct fetching, f);
-
-	fe->done = true;
-	fe->res = res;
-}
-
 void rig_expect_fetch(struct rig *r, uint32_t chain, uint64_t seq, const struct rig_op *op)
 {
-	struct fetching fe = {.f = {.chain = chain, .seq = seq, .done = fetched}};
+	struct await_fetch fe = {.fetch = {.chain = chain, .seq = seq}};
 	static uint8_t want[BLOCK_BYTES];
 
-	store_fetch(r->s, &fe.f);
+	await_fetch(r->s, &fe);
 	fake_run(&r->fe, &fe.done);
 	assert_int_equal(fe.res, 0);
-	assert_int_equal(fe.f.rec.seq, seq);
-	assert_int_equal(fe.f.rec.kind, op->op.rec.kind);
-	assert_memory_equal(fe.f.crcs, op->crcs, op->op.rec.crcs_n * sizeof(uint32_t));
+	assert_int_equal(fe.fetch.rec.seq, seq);
+	assert_int_equal(fe.fetch.rec.kind, op->op.rec.kind);
+	assert_memory_equal(fe.fetch.crcs, op->crcs, op->op.rec.crcs_n * sizeof(uint32_t));
 	for (uint32_t i = 0; i < op->op.rec.crcs_n; i++) {
 		rig_fill(want, op->stamp, op->op.rec.kind == OP_WRITE ? op->op.rec.block + i : 0);
-		assert_memory_equal(fe.f.data->data + (size_t)i * BLOCK_BYTES, want, BLOCK_BYTES);
+		assert_memory_equal(fe.fetch.data->data + (size_t)i * BLOCK_BYTES, want,
+				    BLOCK_BYTES);
 	}
-	buf_put(fe.f.data);
+	buf_put(fe.fetch.data);
 }

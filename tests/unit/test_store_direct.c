@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* Large writes straight to fresh pages (store/direct.c, land.c). */
 #include "store/internal.h"
+#include "tests/unit/store_await.h"
 #include "tests/unit/store_rig.h"
 
 static struct rig_op *written(struct rig *r, uint64_t extent, uint32_t block, uint32_t n)
@@ -170,20 +171,6 @@ static void test_store_direct_records_outlive_a_small_cache(void **state)
 	rig_free(r);
 }
 
-struct reading {
-	struct store_read read;
-	bool done;
-	int res;
-};
-
-static void read_done(struct store_read *read, int res)
-{
-	struct reading *rd = CONTAINER_OF(read, struct reading, read);
-
-	rd->res = res;
-	rd->done = true;
-}
-
 /* The one slot there is holds a block that has to be written out first: somebody who waits for
  * another block needs no other event for that. */
 static void test_store_direct_read_gets_its_record_while_time_stands_still(void **state)
@@ -195,12 +182,11 @@ static void test_store_direct_read_gets_its_record_while_time_stands_still(void 
 	rig_open(r);
 	rig_chain(r, 1);
 	for (unsigned i = 0; i < 60; i++) {
-		struct reading rd = {.read = {.chain = 1,
-					      .volume = 1,
-					      .extent = i * 7 % (i / 2 + 1),
-					      .block = 16,
-					      .blocks = 100,
-					      .done = read_done}};
+		struct await_read rd = {.read = {.chain = 1,
+						 .volume = 1,
+						 .extent = i * 7 % (i / 2 + 1),
+						 .block = 16,
+						 .blocks = 100}};
 
 		written(r, i / 2, i % 2 * 64, 160);
 		store_commit(r->s, 1, r->last[1]);
@@ -208,7 +194,7 @@ static void test_store_direct_read_gets_its_record_while_time_stands_still(void 
 			fake_step_now(&r->fe);
 		/* As after a round that ended at its limit. */
 		r->s->recs.evict_at = r->s->recs.blocks_n - 1;
-		store_read(r->s, &rd.read);
+		await_read(r->s, &rd);
 		while (!rd.done)
 			assert_true(fake_step_now(&r->fe));
 		assert_int_equal(rd.res, 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* Bad blocks: asked for, repaired, or a named error; scrubbing; a store that somebody else took. */
 #include "store/internal.h"
+#include "tests/unit/store_await.h"
 #include "tests/unit/store_rig.h"
 
 struct answering {
@@ -66,29 +67,15 @@ static void rot(struct rig *r, uint64_t at)
 	fake_disk_poke(&r->disk, at + 100, &byte, 1);
 }
 
-struct waiting {
-	struct store_read read;
-	bool done;
-	int res;
-};
-
-static void read_done(struct store_read *read, int res)
+static void start_read(struct rig *r, struct await_read *w)
 {
-	struct waiting *w = CONTAINER_OF(read, struct waiting, read);
-
-	w->done = true;
-	w->res = res;
-}
-
-static void start_read(struct rig *r, struct waiting *w)
-{
-	*w = (struct waiting){.read = {.chain = 1, .volume = 1, .blocks = 8, .done = read_done}};
-	store_read(r->s, &w->read);
+	*w = (struct await_read){.read = {.chain = 1, .volume = 1, .blocks = 8}};
+	await_read(r->s, w);
 	while (fake_step_now(&r->fe))
 		;
 }
 
-static void expect_blocks(const struct waiting *w, const struct rig_op *op)
+static void expect_blocks(const struct await_read *w, const struct rig_op *op)
 {
 	static uint8_t want[BLOCK_BYTES];
 
@@ -104,7 +91,7 @@ static void expect_blocks(const struct waiting *w, const struct rig_op *op)
 
 static void test_store_repair_read_waits_for_a_neighbours_block(void **state)
 {
-	struct waiting w, v;
+	struct await_read w, v;
 	struct store_stats st;
 	struct rig_op *op;
 	uint64_t at;
@@ -136,7 +123,7 @@ static void test_store_repair_without_a_good_copy_is_a_medium_error(void **state
 {
 	static uint8_t got[8 * BLOCK_BYTES];
 	struct rig_op *op, *other;
-	struct waiting w;
+	struct await_read w;
 	uint64_t at;
 	struct rig *r = rig_with_page(52, true, &op, &at);
 
@@ -166,7 +153,7 @@ static void test_store_repair_without_a_good_copy_is_a_medium_error(void **state
 static void test_store_repair_overwritten_meanwhile_is_no_longer_needed(void **state)
 {
 	struct rig_op *op, *newer;
-	struct waiting w;
+	struct await_read w;
 	uint64_t at;
 	struct rig *r = rig_with_page(53, true, &op, &at);
 
@@ -186,7 +173,7 @@ static void test_store_repair_overwritten_meanwhile_is_no_longer_needed(void **s
 
 static void test_store_repair_read_error_is_told_from_its_neighbours(void **state)
 {
-	struct waiting w;
+	struct await_read w;
 	struct rig_op *op;
 	uint64_t at;
 	struct rig *r = rig_with_page(54, true, &op, &at);
@@ -210,7 +197,7 @@ static void test_store_repair_of_what_was_bad_in_the_log(void **state)
 	struct rig *r = rig_new(NULL, 55);
 	const struct index_key key = {1, 0, 5};
 	struct rig_op *op;
-	struct waiting w;
+	struct await_read w;
 	uint32_t at;
 
 	(void)state;
@@ -239,41 +226,38 @@ static void test_store_repair_of_what_was_bad_in_the_log(void **state)
 	rig_free(r);
 }
 
+static int vouch(struct rig *r, const struct store_bad *bad, struct await_read *w)
+{
+	*w = (struct await_read){.read = {.done = await_read_done}};
+	store_vouch(r->s, &w->read, bad);
+	rig_wait(r, &w->done);
+	return w->res;
+}
+
 static void test_store_repair_neighbour_vouches_only_for_what_is_committed_and_equal(void **state)
 {
 	struct store_bad bad = {.volume = 1, .extent = 0, .block = 5, .chain = 1, .seq = 1};
-	struct waiting w = {.read = {.done = read_done}};
+	struct await_read w;
 	struct rig_op *op, *newer;
 	uint64_t at;
 	struct rig *r = rig_with_page(56, false, &op, &at);
 
 	(void)state;
 	bad.crc = op->crcs[5];
-	store_vouch(r->s, &w.read, &bad);
-	rig_wait(r, &w.done);
-	assert_int_equal(w.res, 0);
+	assert_int_equal(vouch(r, &bad, &w), 0);
 	assert_int_equal(w.read.crcs[0], bad.crc);
 	buf_put(w.read.data);
 	/* Behind the one that asks. */
 	bad.seq = 2;
-	w = (struct waiting){.read = {.done = read_done}};
-	store_vouch(r->s, &w.read, &bad);
-	rig_wait(r, &w.done);
-	assert_int_equal(w.res, -EAGAIN);
+	assert_int_equal(vouch(r, &bad, &w), -EAGAIN);
 	assert_null(w.read.data);
 	/* Something uncommitted touches it; then it differs. */
 	newer = rig_write(r, 1, 0, 5, 1);
 	rig_wait(r, &newer->is_done);
 	bad.seq = 1;
-	w = (struct waiting){.read = {.done = read_done}};
-	store_vouch(r->s, &w.read, &bad);
-	rig_wait(r, &w.done);
-	assert_int_equal(w.res, -EAGAIN);
+	assert_int_equal(vouch(r, &bad, &w), -EAGAIN);
 	store_commit(r->s, 1, 2);
-	w = (struct waiting){.read = {.done = read_done}};
-	store_vouch(r->s, &w.read, &bad);
-	rig_wait(r, &w.done);
-	assert_int_equal(w.res, -ESTALE);
+	assert_int_equal(vouch(r, &bad, &w), -ESTALE);
 	rig_free(r);
 }
 
