@@ -193,17 +193,12 @@ static int check_slice(struct check *k, struct fsck_result *ret)
 
 static int find_slices(struct check *k)
 {
-	static struct inspect_supers first;
-	struct inspect in;
 	struct arena a;
-	int res;
+	void *mem = memory(k, 0, inspect_bytes(), &a);
 
-	if (!memory(k, 0, inspect_bytes(), &a))
+	if (!mem)
 		return no_memory(k, 0);
-	inspect_init(&in, &k->src.disk, &a);
-	res = inspect_supers(&in, &first);
-	(void)res; /* what is wrong is told when it is the first slice's turn */
-	k->slices = inspect_slices(&first, k->src.size_bytes);
+	k->slices = source_slices(&k->src, mem);
 	drop_memory(k);
 	return 0;
 }

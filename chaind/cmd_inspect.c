@@ -409,15 +409,10 @@ static int show_slice(struct show *s, struct arena *a)
 
 static int show_slices(struct show *s, void *mem, size_t bytes)
 {
-	struct inspect_slices slices;
-	int status = EXIT_CLEAN, res;
+	const struct inspect_slices slices = source_slices(&s->src, mem);
+	int status = EXIT_CLEAN;
 	struct arena a;
 
-	arena_init(&a, mem, bytes);
-	inspect_init(&s->in, &s->src.disk, &a);
-	res = inspect_supers(&s->in, &s->supers);
-	(void)res; /* what is wrong is told when it is the first slice's turn */
-	slices = inspect_slices(&s->supers, s->src.size_bytes);
 	out_begin(&s->out, stdout, s->json);
 	out_text(&s->out, "store", s->src.path);
 	out_u64(&s->out, "size_bytes", s->src.size_bytes);

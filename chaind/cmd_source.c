@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/arena.h"
+
 #define NS_PER_S 1000000000ull
 #define SHOW_TERMINAL_NS (NS_PER_S / 5)
 #define SHOW_LOG_NS (5 * NS_PER_S)
@@ -88,6 +90,20 @@ void source_slice(struct source *s, uint64_t base_bytes, uint64_t size_bytes)
 
 	s->base_bytes = base_bytes;
 	s->disk.size_bytes = MIN(size_bytes, left);
+}
+
+struct inspect_slices source_slices(struct source *s, void *mem)
+{
+	static struct inspect_supers first;
+	struct inspect in;
+	struct arena a;
+	int res;
+
+	arena_init(&a, mem, inspect_bytes());
+	inspect_init(&in, &s->disk, &a);
+	res = inspect_supers(&in, &first);
+	(void)res;
+	return inspect_slices(&first, s->size_bytes);
 }
 
 /* ---- open ---- */

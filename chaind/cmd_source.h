@@ -4,8 +4,9 @@
  *
  *   O1  nothing is ever written: the descriptor cannot
  *   O2  a shared lock is held while it is open, so that no daemon starts on it meanwhile; if a
- * daemon has it, .busy says so O3  progress goes to stderr, on a terminal as one line, else every
- * few seconds; SIGINT and SIGTERM stop what is going on (-ECANCELED)
+ *       daemon has it, .busy says so
+ *   O3  progress goes to stderr, on a terminal as one line, else every few seconds; SIGINT and
+ *       SIGTERM stop what is going on (-ECANCELED)
  *
  * Thread: the one that called main(). */
 
@@ -38,6 +39,9 @@ struct source {
 /* 0 or -errno with one line in @err; afterwards the slice is all of it. */
 MUST_CHECK int source_open(struct source *s, const char *path, char err[IO_ERR_BYTES]);
 void source_close(struct source *s);
+/* How it is divided, from the superblocks of the first slice. What is wrong with those is not said:
+ * it is when it is that slice's turn. @mem: of inspect_bytes(), free again afterwards. */
+struct inspect_slices source_slices(struct source *s, void *mem);
 /* What .disk shows from here on. */
 void source_slice(struct source *s, uint64_t base_bytes, uint64_t size_bytes);
 /* Was it told to stop? */
