@@ -34,12 +34,7 @@ static void submit(struct env_disk *ed, struct disk_io *io)
 {
 	struct disk *d = CONTAINER_OF(ed, struct disk, disk);
 
-	CHECK(io->offset_bytes % BLOCK_BYTES == 0);
-	CHECK(io->len_bytes % BLOCK_BYTES == 0);
-	CHECK(io->len_bytes <= DISK_IO_BYTES_MAX);
-	CHECK((io->op == DISK_FLUSH) == (io->len_bytes == 0));
-	CHECK(io->offset_bytes + io->len_bytes <= ed->size_bytes);
-	CHECK((uintptr_t)io->data % BLOCK_BYTES == 0);
+	fake_disk_io_check(ed, io);
 	if (io->op == DISK_WRITE && region_of(&d->regions, io->offset_bytes) == REGION_LOG)
 		d->log_end_bytes = io->offset_bytes + io->len_bytes;
 	if (d->rec && io->op == DISK_WRITE)
@@ -126,7 +121,7 @@ static void end_one(struct disk *d)
 	list_del(it);
 	d->queue_n--;
 	transfer(d, io);
-	d->fe->now_ns += 1000;
+	d->fe->clock.now_ns += 1000;
 	io->done(io, 0);
 }
 

@@ -63,8 +63,8 @@ void world_boot(struct world *w, const struct image *image, const struct model *
 {
 	no_process(w);
 	disk_power_off(&w->disk);
-	w->fe.rng = seed;
-	w->fe.now_ns = 1;
+	w->fe.clock.rng = seed;
+	w->fe.clock.now_ns = 1;
 	if (image)
 		image_copy(&w->disk.now, image);
 	if (model)
@@ -108,7 +108,7 @@ int world_format(struct world *w, const struct world_disk *d)
 	image_init(&w->disk.now, (uint32_t)(d->disk_bytes / BLOCK_BYTES));
 	arena_init(&a, memory, bytes);
 	w->flag = false;
-	store_format_start(&w->fe.env, &w->disk.disk, &f, &a, done_res, w);
+	store_format_start(&w->fe.clock.env, &w->disk.disk, &f, &a, done_res, w);
 	world_run(w, &w->flag);
 	fake_memory_free(memory, bytes);
 	return w->res;
@@ -129,7 +129,7 @@ static void space(void *arg)
 
 void world_open_start(struct world *w)
 {
-	struct store_config cfg = {.env = &w->fe.env,
+	struct store_config cfg = {.env = &w->fe.clock.env,
 				   .disk = &w->disk.disk,
 				   .bufs = &w->bufs,
 				   .chains_max = MODEL_CHAINS,
@@ -188,8 +188,8 @@ void world_close(struct world *w)
 	w->flag = false;
 	store_close(w->s, closed, w);
 	world_run(w, &w->flag);
-	CHECK(list_empty(&w->fe.tasks));
-	CHECK(list_empty(&w->fe.timers));
+	CHECK(list_empty(&w->fe.clock.tasks));
+	CHECK(list_empty(&w->fe.clock.timers));
 	CHECK(w->disk.queue_n == 0);
 	no_process(w);
 }
@@ -215,27 +215,17 @@ void world_quiet(struct world *w)
 		CHECK(n < STEPS_MAX);
 }
 
-static bool timer_before(const struct world *w, uint64_t ns)
-{
-	LIST_FOR_EACH(it, &w->fe.timers)
-	{
-		if (CONTAINER_OF(it, struct env_timer, link)->at_ns <= ns)
-			return true;
-	}
-	return false;
-}
-
 void world_pass(struct world *w, uint64_t ns)
 {
-	uint64_t until = w->fe.now_ns + ns;
+	uint64_t until = w->fe.clock.now_ns + ns;
 
 	world_quiet(w);
-	for (uint32_t n = 0; timer_before(w, until); n++) {
+	for (uint32_t n = 0; fake_clock_next_ns(&w->fe.clock) <= until; n++) {
 		CHECK(n < STEPS_MAX);
 		fake_step(&w->fe);
 		world_quiet(w);
 	}
-	w->fe.now_ns = MAX(w->fe.now_ns, until);
+	w->fe.clock.now_ns = MAX(w->fe.clock.now_ns, until);
 }
 
 void world_run(struct world *w, const bool *flag)

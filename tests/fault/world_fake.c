@@ -44,8 +44,8 @@ void world_fake_reset(struct world_fake *f, uint64_t seed)
 
 	f->disk.disk.size_bytes = f->disk_bytes;
 	power_cut(&f->w, 0);
-	f->fe.now_ns = 1;
-	f->fe.rng = seed;
+	f->fe.clock.now_ns = 1;
+	f->fe.clock.rng = seed;
 	f->fe.shuffle = true;
 	for (uint64_t i = 0; i < f->disk_bytes / BLOCK_BYTES; i++) {
 		uint64_t at = i * BLOCK_BYTES;
@@ -68,7 +68,7 @@ void world_fake_init(struct world_fake *f, uint64_t disk_bytes)
 	fake_env_init(&f->fe, 1);
 	fake_disk_init(&f->disk, &f->fe, disk_bytes);
 	f->disk_bytes = disk_bytes;
-	f->w = (struct world){.env = &f->fe.env,
+	f->w = (struct world){.env = &f->fe.clock.env,
 			      .disk = &f->disk.disk,
 			      .rest_ns = REST_NS,
 			      .step = step,
@@ -88,5 +88,6 @@ void world_fake_fini(struct world_fake *f)
 
 bool world_fake_quiet(const struct world_fake *f)
 {
-	return list_empty(&f->fe.tasks) && list_empty(&f->fe.timers) && list_empty(&f->disk.queue);
+	return list_empty(&f->fe.clock.tasks) && list_empty(&f->fe.clock.timers) &&
+	       list_empty(&f->disk.queue);
 }

@@ -108,7 +108,7 @@ static void make_client(struct fake_cluster *k, const struct fake_cluster_config
 	k->client_memory = calloc(1, bytes);
 	CHECK(k->client_memory != NULL);
 	arena_init(&a, k->client_memory, bytes);
-	k->client = client_init(&cc, &k->net->env, &a);
+	k->client = client_init(&cc, &k->net->clock.env, &a);
 	k->opened = 1;
 }
 
@@ -176,7 +176,7 @@ void fake_cluster_fini(struct fake_cluster *k)
 
 void fake_open(struct fake_cluster *k)
 {
-	client_start(k->client, k->net->now_ns + 5000000000ull);
+	client_start(k->client, k->net->clock.now_ns + 5000000000ull);
 	fake_pass(k, 100000000);
 }
 
@@ -189,14 +189,15 @@ void fake_settle(struct fake_cluster *k)
 
 void fake_pass(struct fake_cluster *k, uint64_t ns)
 {
-	uint64_t end = k->net->now_ns + ns;
+	uint64_t end = k->net->clock.now_ns + ns;
 
 	fake_settle(k);
-	while (k->net->now_ns < end && !k->closed) {
-		uint64_t at = MIN(fake_next_timer(k->net), k->net->now_ns + STEP_NS);
+	while (k->net->clock.now_ns < end && !k->closed) {
+		uint64_t at =
+			MIN(fake_clock_next_ns(&k->net->clock), k->net->clock.now_ns + STEP_NS);
 
-		at = MAX(MIN(at, end), k->net->now_ns);
-		fake_advance(k->net, at - k->net->now_ns);
+		at = MAX(MIN(at, end), k->net->clock.now_ns);
+		fake_advance(k->net, at - k->net->clock.now_ns);
 		fake_settle(k);
 	}
 }
@@ -274,7 +275,7 @@ struct fake_req *fake_req(struct fake_cluster *k, enum client_kind kind, uint64_
 	q->r = (struct client_req){.kind = kind,
 				   .offset_bytes = offset_bytes,
 				   .len_bytes = len_bytes,
-				   .deadline_ns = k->net->now_ns + DEADLINE_NS,
+				   .deadline_ns = k->net->clock.now_ns + DEADLINE_NS,
 				   .done = on_done};
 	if (kind == CLIENT_UNMAP)
 		return q;

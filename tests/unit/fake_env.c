@@ -7,60 +7,16 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static struct fake_env *fake_of(struct env *e)
-{
-	return CONTAINER_OF(e, struct fake_env, env);
-}
-
 uint64_t fake_random(struct fake_env *fe, uint64_t below)
 {
-	uint64_t z = fe->rng += 0x9e3779b97f4a7c15ull; /* splitmix64 */
+	uint64_t z = fake_clock_random(&fe->clock);
 
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-	z ^= z >> 31;
 	return below ? z % below : z;
-}
-
-/* ---- clock, tasks, log ---- */
-
-static uint64_t now_ns(struct env *e)
-{
-	return fake_of(e)->now_ns;
-}
-
-static uint64_t random_u64(struct env *e)
-{
-	return fake_random(fake_of(e), 0);
-}
-
-static void timer_cancel(struct env *e, struct env_timer *t)
-{
-	(void)e;
-	if (t->armed)
-		list_del(&t->link);
-	t->armed = false;
-}
-
-static void timer_arm(struct env *e, struct env_timer *t, uint64_t at_ns)
-{
-	timer_cancel(e, t);
-	t->at_ns = at_ns;
-	t->armed = true;
-	list_add_tail(&fake_of(e)->timers, &t->link);
-}
-
-static void defer(struct env *e, struct env_task *t)
-{
-	if (t->queued)
-		return;
-	t->queued = true;
-	list_add_tail(&fake_of(e)->tasks, &t->link);
 }
 
 static void log_line(struct env *e, int level, const char *line)
 {
-	struct fake_env *fe = fake_of(e);
+	struct fake_env *fe = CONTAINER_OF(e, struct fake_env, clock.env);
 
 	if (level <= ENV_WARN)
 		fe->log_lines++;
@@ -73,26 +29,15 @@ static void log_line(struct env *e, int level, const char *line)
 
 void fake_env_init(struct fake_env *fe, uint64_t seed)
 {
-	*fe = (struct fake_env){.now_ns = 1, .rng = seed};
-	list_init(&fe->tasks);
-	list_init(&fe->timers);
+	*fe = (struct fake_env){0};
+	fake_clock_init(&fe->clock, 1, seed);
+	fe->clock.env.log = log_line;
 	list_init(&fe->disks);
-	fe->env = (struct env){.now_ns = now_ns,
-			       .random_u64 = random_u64,
-			       .timer_arm = timer_arm,
-			       .timer_cancel = timer_cancel,
-			       .defer = defer,
-			       .log = log_line};
 }
 
 void fake_env_crash(struct fake_env *fe)
 {
-	struct list *it;
-
-	while ((it = list_pop(&fe->tasks)))
-		CONTAINER_OF(it, struct env_task, link)->queued = false;
-	while ((it = list_pop(&fe->timers)))
-		CONTAINER_OF(it, struct env_timer, link)->armed = false;
+	fake_clock_drop(&fe->clock);
 }
 
 void *fake_memory(size_t len_bytes)
@@ -117,16 +62,21 @@ void fake_memory_free(void *p, size_t len_bytes)
 
 /* ---- disk ---- */
 
-static void submit(struct env_disk *ed, struct disk_io *io)
+void fake_disk_io_check(const struct env_disk *ed, const struct disk_io *io)
 {
-	struct fake_disk *d = CONTAINER_OF(ed, struct fake_disk, disk);
-
 	CHECK(io->offset_bytes % BLOCK_BYTES == 0);
 	CHECK(io->len_bytes % BLOCK_BYTES == 0);
 	CHECK(io->len_bytes <= DISK_IO_BYTES_MAX);
 	CHECK((io->op == DISK_FLUSH) == (io->len_bytes == 0));
 	CHECK(io->offset_bytes + io->len_bytes <= ed->size_bytes);
 	CHECK((uintptr_t)io->data % BLOCK_BYTES == 0);
+}
+
+static void submit(struct env_disk *ed, struct disk_io *io)
+{
+	struct fake_disk *d = CONTAINER_OF(ed, struct fake_disk, disk);
+
+	fake_disk_io_check(ed, io);
 	io->env_priv = (void *)(uintptr_t)d->writes; /* a flush covers what completed by now */
 	list_add_tail(&d->queue, &io->link);
 	d->queue_n++;
@@ -362,24 +312,9 @@ void fake_disk_poke(struct fake_disk *d, uint64_t offset_bytes, const void *byte
 
 /* ---- the loop ---- */
 
-static void run_tasks(struct fake_env *fe)
-{
-	struct list batch, *it;
-
-	list_init(&batch);
-	while ((it = list_pop(&fe->tasks)))
-		list_add_tail(&batch, it);
-	while ((it = list_pop(&batch))) {
-		struct env_task *t = CONTAINER_OF(it, struct env_task, link);
-
-		t->queued = false;
-		t->fn(t);
-	}
-}
-
 bool fake_step_now(struct fake_env *fe)
 {
-	bool did = !list_empty(&fe->tasks);
+	bool did = false;
 
 	LIST_FOR_EACH(it, &fe->disks)
 	{
@@ -388,37 +323,15 @@ bool fake_step_now(struct fake_env *fe)
 
 		while (n-- && complete_one(d)) {
 			did = true;
-			fe->now_ns += 1000;
+			fe->clock.now_ns += 1000;
 		}
 	}
-	run_tasks(fe);
-	return did;
-}
-
-static bool fire_timer(struct fake_env *fe)
-{
-	struct env_timer *next = NULL;
-
-	LIST_FOR_EACH(it, &fe->timers)
-	{
-		struct env_timer *t = CONTAINER_OF(it, struct env_timer, link);
-
-		if (!next || t->at_ns < next->at_ns)
-			next = t;
-	}
-	if (!next)
-		return false;
-	fe->now_ns = MAX(fe->now_ns, next->at_ns);
-	timer_cancel(&fe->env, next);
-	next->fn(next);
-	return true;
+	return fake_clock_tasks(&fe->clock) || did;
 }
 
 bool fake_step(struct fake_env *fe)
 {
-	if (fake_step_now(fe))
-		return true;
-	return fire_timer(fe);
+	return fake_step_now(fe) || fake_clock_fire(&fe->clock);
 }
 
 void fake_run(struct fake_env *fe, const bool *flag)

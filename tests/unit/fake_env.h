@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* fake_env - struct env and struct env_disk in memory, for unit and crash tests: a virtual clock,
- * timers, deferred tasks, and disks that forget.
+ * timers, deferred tasks (fake_clock), and disks that forget.
  *
  *   K1  callbacks come from fake_step() only (E1); tasks run after the completions of one step (E4)
  *   K2  a disk's reads see every completed write. After fake_disk_crash() it holds what was durable
@@ -13,13 +13,11 @@
 #ifndef TESTS_UNIT_FAKE_ENV_H
 #define TESTS_UNIT_FAKE_ENV_H
 
-#include "lib/env.h"
+#include "tests/unit/fake_clock.h"
 
 struct fake_env {
-	struct env env;
-	uint64_t now_ns;
-	uint64_t rng;
-	struct list tasks, timers, disks;
+	struct fake_clock clock; /* starts at 1 ns */
+	struct list disks;
 	bool shuffle;       /* complete transfers in random order */
 	unsigned log_lines; /* lines logged at WARN or worse */
 	char last_line[512];
@@ -68,6 +66,8 @@ void *fake_memory(size_t len_bytes);
 void fake_memory_zero(void *p, size_t len_bytes);
 void fake_memory_free(void *p, size_t len_bytes); /* NULL allowed */
 
+/* What whoever submits @io to @ed promised (lib/env.h). */
+void fake_disk_io_check(const struct env_disk *ed, const struct disk_io *io);
 void fake_disk_init(struct fake_disk *d, struct fake_env *fe, uint64_t size_bytes);
 /* All zero and idle again, under @fe (initialised anew). */
 void fake_disk_reset(struct fake_disk *d, struct fake_env *fe);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-/* fake_net - an env of clock, timers, tasks and connections whose other ends the test plays.
+/* fake_net - an env of clock, timers, tasks (fake_clock) and connections whose other ends the test
+ * plays.
  *
  * Nothing happens by itself: the test accepts connections, takes what was sent, delivers answers,
  * resets, and lets time pass. Every frame the client sends is sealed and checked as a receiver
@@ -8,8 +9,8 @@
 #ifndef TESTS_UNIT_FAKE_NET_H
 #define TESTS_UNIT_FAKE_NET_H
 
-#include "lib/env.h"
 #include "lib/frame.h"
+#include "tests/unit/fake_clock.h"
 
 #define FAKE_CONNS_MAX 4096u
 #define FAKE_SENT_MAX 1024u
@@ -25,12 +26,10 @@ struct env_conn {
 };
 
 struct fake_net {
-	struct env env;
+	struct fake_clock clock;
 	struct frame_source src;
 	struct frame_pool frames;
 	struct buf_pool bufs;
-	uint64_t now_ns, seed;
-	struct list timers, tasks;
 	struct env_conn
 		*conns[FAKE_CONNS_MAX];       /* in the order they were made; gone ones are NULL */
 	struct env_conn *all[FAKE_CONNS_MAX]; /* gone ones stay readable until fake_fini() */
@@ -47,8 +46,6 @@ void fake_fini(struct fake_net *n);
 void fake_run(struct fake_net *n);
 /* Let time pass; timers fire in order, tasks run after each. */
 void fake_advance(struct fake_net *n, uint64_t ns);
-/* When the next timer fires; UINT64_MAX when none is armed. */
-uint64_t fake_next_timer(const struct fake_net *n);
 /* The open connection to @addr, or NULL. */
 struct env_conn *fake_conn(struct fake_net *n, const char *addr);
 void fake_accept(struct env_conn *c);

@@ -23,9 +23,9 @@ static inline const struct disk_super *super(const struct rig *r)
 /* The header that says "durable" is written; not so long that anything is destaged. */
 static inline void time_for_a_proof(struct rig *r)
 {
-	uint64_t until_ns = r->fe.now_ns + LOG_IDLE_NS;
+	uint64_t until_ns = r->fe.clock.now_ns + LOG_IDLE_NS;
 
-	while (r->fe.now_ns < until_ns)
+	while (r->fe.clock.now_ns < until_ns)
 		assert_true(fake_step(&r->fe));
 	while (fake_step_now(&r->fe))
 		;

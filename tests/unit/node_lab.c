@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include "lib/arena.h"
+#include "tests/unit/fake_clock.h"
+#include "tests/unit/fake_frame.h"
 
 #define SENT_MAX 600u
 #define US 2u /* our server id */
@@ -29,10 +31,8 @@ static const struct id128 SELF = {{2}};
 
 struct node *lab_node;
 static struct lab_place place;
-static struct env env;
+static struct fake_clock world;
 static struct env_disk disk;
-static uint64_t now, seed;
-static struct list timers, tasks;
 static struct env_conn *conns[WHO_END], *calling;
 static char log_text[16384];
 static void *memory;
@@ -41,42 +41,6 @@ static struct buf_pool bufs;
 static bool stopped;
 
 /* ---- env ---- */
-
-static uint64_t now_ns(struct env *e)
-{
-	(void)e;
-	return now;
-}
-
-static uint64_t random_u64(struct env *e)
-{
-	(void)e;
-	return seed = seed * 6364136223846793005ull + 1442695040888963407ull;
-}
-
-static void timer_cancel(struct env *e, struct env_timer *t)
-{
-	(void)e;
-	if (t->armed)
-		list_del(&t->link);
-	t->armed = false;
-}
-
-static void timer_arm(struct env *e, struct env_timer *t, uint64_t at_ns)
-{
-	timer_cancel(e, t);
-	t->at_ns = at_ns;
-	t->armed = true;
-	list_add_tail(&timers, &t->link);
-}
-
-static void defer(struct env *e, struct env_task *t)
-{
-	(void)e;
-	if (!t->queued)
-		list_add_tail(&tasks, &t->link);
-	t->queued = true;
-}
 
 static void log_line(struct env *e, int level, const char *line)
 {
@@ -139,19 +103,11 @@ static void attach(struct env *e, struct env_conn *c, const struct conn_events *
 
 static void do_send(struct env *e, struct env_conn *c, struct frame *f)
 {
-	const char *why;
-	struct frame *copy;
-
 	(void)e;
 	CHECK(c->open);
 	CHECK(c->sent_n < SENT_MAX);
-	wire_frame_seal(f);
-	if (wire_frame_check(f, f->hdr.type == WIRE_CONNECT ? ROLE_NONE : ROLE_NODE, &why) < 0) {
-		fprintf(stderr, "the node sent a bad frame: %s\n", why);
-		abort();
-	}
-	copy = frame_ref(f);
-	c->sent[c->sent_n++] = copy;
+	fake_frame_seal(f, f->hdr.type == WIRE_CONNECT ? ROLE_NONE : ROLE_NODE, "the node");
+	c->sent[c->sent_n++] = frame_ref(f);
 }
 
 static uint32_t send_queue_bytes(struct env *e, struct env_conn *c)
@@ -170,38 +126,20 @@ static void do_close(struct env *e, struct env_conn *c)
 
 static void run_tasks(void)
 {
-	struct list *it;
-
-	while ((it = list_pop(&tasks))) {
-		struct env_task *t = CONTAINER_OF(it, struct env_task, link);
-
-		t->queued = false;
-		t->fn(t);
-	}
+	while (fake_clock_tasks(&world))
+		;
 }
 
 void lab_time(uint64_t ns)
 {
-	uint64_t end = now + ns;
+	uint64_t end = world.now_ns + ns;
 
-	for (;;) {
-		struct env_timer *first = NULL;
-
+	run_tasks();
+	while (fake_clock_next_ns(&world) <= end) {
+		fake_clock_fire(&world);
 		run_tasks();
-		LIST_FOR_EACH(it, &timers)
-		{
-			struct env_timer *t = CONTAINER_OF(it, struct env_timer, link);
-
-			if (t->at_ns <= end && (!first || t->at_ns < first->at_ns))
-				first = t;
-		}
-		if (!first)
-			break;
-		timer_cancel(&env, first);
-		now = MAX(now, first->at_ns);
-		first->fn(first);
 	}
-	now = end;
+	world.now_ns = end;
 }
 
 /* ---- what was heard ---- */
@@ -458,24 +396,16 @@ static void init_world(void)
 		.name = "s2", .disk_bytes = 1 << 30, .chains_max = 4, .memory_bytes = 16 << 20};
 	struct arena a;
 
-	env = (struct env){.now_ns = now_ns,
-			   .random_u64 = random_u64,
-			   .timer_arm = timer_arm,
-			   .timer_cancel = timer_cancel,
-			   .defer = defer,
-			   .log = log_line,
-			   .connect = do_connect,
-			   .attach = attach,
-			   .send = do_send,
-			   .send_queue_bytes = send_queue_bytes,
-			   .close = do_close};
-	now = 1000000000ull;
-	seed = 42;
+	fake_clock_init(&world, 1000000000ull, 42);
+	world.env.log = log_line;
+	world.env.connect = do_connect;
+	world.env.attach = attach;
+	world.env.send = do_send;
+	world.env.send_queue_bytes = send_queue_bytes;
+	world.env.close = do_close;
 	log_text[0] = '\0';
 	calling = NULL;
 	stopped = false;
-	list_init(&timers);
-	list_init(&tasks);
 	snprintf(cfg.cfg_addrs[0], ADDR_BYTES, "127.0.0.1:7400");
 	snprintf(cfg.addrs[0], ADDR_BYTES, "127.0.0.1:7402");
 	len += node_memory(&cfg);
@@ -485,8 +415,8 @@ static void init_world(void)
 	arena_init(&a, memory, len);
 	frame_pool_init(&frames, 4096, &a);
 	buf_pool_init(&bufs, &bc, &a);
-	fake_store_reset(&env, place.stored_epoch, place.known, place.last);
-	lab_node = node_init(&cfg, &env, &disk, &SELF, &a);
+	fake_store_reset(&world.env, place.stored_epoch, place.known, place.last);
+	lab_node = node_init(&cfg, &world.env, &disk, &SELF, &a);
 	node_start(lab_node, on_ready, NULL);
 	run_tasks();
 }
@@ -542,10 +472,10 @@ void lab_end(void)
 	fake_store.hold_durable = fake_store.hold_reads = false;
 	fake_store_durable(fake_store_appended());
 	lab_forget();
-	node_stop(lab_node, now + 1000000000ull, on_stopped, NULL);
+	node_stop(lab_node, world.now_ns + 1000000000ull, on_stopped, NULL);
 	lab_time(3000000000ull);
 	assert_true(stopped);
-	assert_true(list_empty(&timers));
+	assert_true(list_empty(&world.timers));
 	for (unsigned w = 0; w < WHO_END; w++) {
 		assert_true(lab_is_closed((enum who)w));
 		drop_conn((enum who)w);

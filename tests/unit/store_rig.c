@@ -46,7 +46,7 @@ int rig_format(struct rig *r, bool force)
 	f.disk.b[0] |= 1;
 	arena_init(&a, memory, store_format_memory());
 	r->open_done = false;
-	store_format_start(&r->fe.env, &r->disk.disk, &f, &a, formatted, r);
+	store_format_start(&r->fe.clock.env, &r->disk.disk, &f, &a, formatted, r);
 	fake_run(&r->fe, &r->open_done);
 	fake_memory_free(memory, store_format_memory());
 	return r->open_res;
@@ -110,7 +110,7 @@ static void bad_found(void *arg, const struct store_bad *bad)
 
 void rig_open_start(struct rig *r)
 {
-	struct store_config cfg = {.env = &r->fe.env,
+	struct store_config cfg = {.env = &r->fe.clock.env,
 				   .disk = &r->disk.disk,
 				   .bufs = &r->bufs,
 				   .chains_max = RIG_CHAINS,
@@ -163,8 +163,8 @@ void rig_close(struct rig *r)
 	r->closed = false;
 	store_close(r->s, closed, r);
 	fake_run(&r->fe, &r->closed);
-	assert_true(list_empty(&r->fe.tasks));
-	assert_true(list_empty(&r->fe.timers));
+	assert_true(list_empty(&r->fe.clock.tasks));
+	assert_true(list_empty(&r->fe.clock.timers));
 	drop_memory(r);
 	r->s = NULL;
 }

@@ -328,7 +328,7 @@ static void test_client_stop_ends_although_nobody_answers(void **state)
 
 	(void)state;
 	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
-	q->r.deadline_ns = k->net->now_ns + 100 * MS;
+	q->r.deadline_ns = k->net->clock.now_ns + 100 * MS;
 	for (uint32_t i = 0; i <= FAKE_SERVERS_MAX; i++)
 		k->peers[i].refuse = true;
 	fake_submit(q);

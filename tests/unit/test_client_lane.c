@@ -125,7 +125,7 @@ static void test_lane_busy_is_sent_again_with_the_same_number_after_a_growing_wa
 {
 	struct fake_cluster *k = cluster_open(1);
 	struct fake_req *q = fake_req(k, CLIENT_WRITE, 0, 4096, 'b');
-	uint64_t start_ns = k->net->now_ns;
+	uint64_t start_ns = k->net->clock.now_ns;
 
 	(void)state;
 	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
@@ -138,7 +138,7 @@ static void test_lane_busy_is_sent_again_with_the_same_number_after_a_growing_wa
 	assert_string_equal(fake_trace(k), " WRITE 1/3;  WRITE 1/3;  WRITE 1/3;  WRITE 1/3; ");
 	assert_int_equal(result(q), 0);
 	/* 1 + 2 + 4 + 8 ms at most, whatever the jitter */
-	assert_true(k->net->now_ns - start_ns < 100 * MS + 1 * MS + 20 * MS);
+	assert_true(k->net->clock.now_ns - start_ns < 100 * MS + 1 * MS + 20 * MS);
 	fake_req_free(q);
 	fake_cluster_fini(k);
 }
@@ -226,7 +226,7 @@ static void test_lane_deadline_ends_the_request_at_once_and_fences_the_lane(void
 	assert_int_equal(run(k, CLIENT_WRITE, 4096, 4096, 'x'), 0);
 	(void)fake_trace(k);
 	k->hold_commits = true;
-	late->r.deadline_ns = k->net->now_ns + 50 * MS;
+	late->r.deadline_ns = k->net->clock.now_ns + 50 * MS;
 	fake_submit(late);
 	fake_pass(k, 49 * MS);
 	assert_int_equal(result(late), 1);
@@ -265,7 +265,7 @@ static void test_lane_fence_ends_although_the_late_answer_came_before_the_sessio
 	assert_int_equal(run(k, CLIENT_WRITE, 4096, 4096, 'x'), 0);
 	(void)fake_trace(k);
 	k->hold_commits = true;
-	late->r.deadline_ns = k->net->now_ns + 50 * MS;
+	late->r.deadline_ns = k->net->clock.now_ns + 50 * MS;
 	fake_submit(late);
 	k->peers[1].refuse = true; /* no way to the head for a session */
 	fake_cut(k, 1);
@@ -292,7 +292,7 @@ static void test_lane_request_that_was_only_ever_busy_dies_without_a_fence(void 
 	(void)state;
 	assert_int_equal(run(k, CLIENT_WRITE, 4096, 4096, 'x'), 0);
 	k->busy_n = 1000;
-	q->r.deadline_ns = k->net->now_ns + 300 * MS;
+	q->r.deadline_ns = k->net->clock.now_ns + 300 * MS;
 	fake_submit(q);
 	fake_pass(k, 301 * MS);
 	assert_int_equal(result(q), -ETIMEDOUT);

@@ -58,7 +58,7 @@ static void start(struct slot *s)
 				      r % 2 ? 4096 : 512, 0);
 
 	/* now and then a deadline that chaos will miss */
-	q->r.deadline_ns = s->k->net->now_ns + (r / 7 % 8 ? 20000 * MS : 30 * MS);
+	q->r.deadline_ns = s->k->net->clock.now_ns + (r / 7 % 8 ? 20000 * MS : 30 * MS);
 	q->slot = (uint32_t)(s - slots);
 	q->then = on_done;
 	if (!read) {
