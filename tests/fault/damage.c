@@ -273,7 +273,7 @@ static bool run_case(void *arg, uint64_t n)
 	bool mendable;
 
 	(void)arg;
-	if (n > cases_n)
+	if (n == 0 || n > cases_n)
 		return false;
 	damaged_life(l, d);
 	life_open(l);
@@ -431,46 +431,32 @@ static void print_table(void)
 
 int main(int argc, char **argv)
 {
-	struct runner r = {.program = "damage", .bad_max = RUNNER_BAD_MAX};
+	struct runner r = {.program = "damage"};
+	struct runner_words w = {.usage = "[--json] [--first] [--only REGION] [--case N]",
+				 .one_word = "--case"};
 	const struct runner_row all = {run_case, name_case, NULL};
-	const char *only = NULL;
-	uint64_t one = 0;
-	bool json = false;
 
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0)
-			json = true;
-		else if (strcmp(argv[i], "--first") == 0)
-			r.bad_max = 1;
-		else if (i + 1 < argc && strcmp(argv[i], "--only") == 0)
-			only = argv[++i];
-		else if (i + 1 < argc && strcmp(argv[i], "--case") == 0)
-			one = strtoull(argv[++i], NULL, 10);
-		else
-			return fprintf(stderr, "usage: damage [--json] [--first] [--only REGION] "
-					       "[--case N]\n"),
-			       2;
-	}
+	if (!runner_words(&r, argc, argv, &w))
+		return 2;
 	tally = runner_shared(sizeof(*tally));
 	world_fake_init(&world, DISK_BYTES);
 	world_fake_reset(&world, 3);
 	life_init(&life);
 	make_image();
 	make_cases();
-	if (one) {
-		if (!run_case(NULL, one))
+	if (w.one) {
+		if (!run_case(NULL, strtoull(w.one, NULL, 10)))
 			return fprintf(stderr, "damage: there are %llu cases\n",
 				       (unsigned long long)cases_n),
 			       2;
 		print_table();
 		return 0;
 	}
-	if (only)
-		keep_only(only);
+	if (w.only)
+		keep_only(w.only);
 	runner_run(&r, &all);
-	if (json)
-		printf("{\"points\": %llu, \"bad\": %llu}\n", (unsigned long long)r.points,
-		       (unsigned long long)r.bad);
+	if (w.json)
+		runner_print(&r, true);
 	else
 		print_table();
 	return r.bad || r.points != cases_n || !cases_n;

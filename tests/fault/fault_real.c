@@ -20,8 +20,7 @@
 #include <unistd.h>
 
 #include "io/reactor.h"
-#include "tests/fault/runner.h"
-#include "tests/fault/scripts.h"
+#include "tests/fault/points.h"
 #include "tests/fault/sound.h"
 #include "tests/fault/world_real.h"
 
@@ -43,11 +42,6 @@ static const struct fault_plan rows[] = {
 	{.class = FAULT_SUBMIT, .kind = FAULT_EAGAIN},
 	{.class = FAULT_SUBMIT, .kind = FAULT_EINTR},
 	{.class = FAULT_SUBMIT, .kind = FAULT_ENOMEM},
-};
-
-struct job {
-	const struct script *script;
-	const struct fault_plan *row;
 };
 
 static struct life *life; /* shared: what a life did is known after its process ended */
@@ -99,21 +93,19 @@ static bool is_hard(const struct fault_plan *p)
 	return p->class == FAULT_SUBMIT && p->kind == FAULT_ENOMEM;
 }
 
-static bool run_nth(void *arg, uint64_t n)
+static bool run_point(const struct script *script, const struct fault_plan *p)
 {
-	const struct job *j = arg;
 	static uint64_t salt;
 	int status;
 	pid_t pid;
 
 	wipe();
-	*plan = *j->row;
-	plan->n = n;
-	salt = (uint64_t)getpid() << 8 | (n & 0xff);
+	*plan = *p;
+	salt = (uint64_t)getpid() << 8 | (p->n & 0xff);
 	pid = fork();
 	CHECK(pid >= 0);
 	if (pid == 0)
-		live(j->script, salt);
+		live(script, salt);
 	CHECK(waitpid(pid, &status, 0) == pid);
 	plan->armed = false;
 	if (WIFSIGNALED(status))
@@ -124,55 +116,9 @@ static bool run_nth(void *arg, uint64_t n)
 	world.w.salt = salt;
 	life_reborn(life, &world.w);
 	sound_heal(life);
-	sound_expect(life, n % 4 == 1);
+	sound_expect(life, p->n % 4 == 1);
 	world_real_close(&world);
 	return plan->fired > 0;
-}
-
-static void name_nth(void *arg, uint64_t n, char *to, size_t len)
-{
-	const struct job *j = arg;
-	struct fault_plan p = *j->row;
-	int at = snprintf(to, len, "--point %s/", j->script->name);
-
-	p.n = n;
-	fault_name(&p, to + at, len - (size_t)at);
-}
-
-static int one_point(const char *text)
-{
-	const char *slash = strchr(text, '/');
-	struct fault_plan row;
-	char name[16];
-	struct job job = {.row = &row};
-
-	snprintf(name, sizeof(name), "%.*s", slash ? (int)(slash - text) : 0, text);
-	job.script = script_find(name);
-	if (!job.script || !fault_parse(slash + 1, &row))
-		return fprintf(stderr, "fault_real: %s names no point\n", text), 2;
-	printf("%s: %s\n", text, run_nth(&job, row.n) ? "good" : "no such point");
-	return 0;
-}
-
-static void sweep_all(struct runner *r, const char *only, bool verbose)
-{
-	for (unsigned i = 0; i < scripts_n; i++) {
-		uint64_t before = r->points;
-
-		if (!scripts[i].real || (only && strcmp(only, scripts[i].name) != 0))
-			continue;
-		for (unsigned k = 0; k < ARRAY_LEN(rows); k++) {
-			struct job job = {&scripts[i], &rows[k]};
-			const struct runner_row nths = {run_nth, name_nth, &job};
-
-			/* One submission is like the other: one script is enough. */
-			if (rows[k].class != FAULT_SUBMIT || i == 0)
-				runner_run(r, &nths);
-		}
-		if (verbose)
-			printf("%-6s %6llu points\n", scripts[i].name,
-			       (unsigned long long)(r->points - before));
-	}
 }
 
 /* A file without a name: nothing is left whatever happens. False: no O_DIRECT there. */
@@ -225,35 +171,23 @@ static int prepare(const char *const *dirs, unsigned dirs_n)
 
 int main(int argc, char **argv)
 {
-	struct runner r = {.program = "fault_real", .bad_max = RUNNER_BAD_MAX};
-	const char *only = NULL, *point = NULL, *dirs[4] = {"."};
-	unsigned dirs_n = 0;
-	bool json = false;
+	struct points p = {.runner = {.program = "fault_real"},
+			   .rows = rows,
+			   .rows_n = ARRAY_LEN(rows),
+			   .alike = FAULT_SUBMIT,
+			   .real = true,
+			   .run = run_point};
+	struct runner_words w = {.usage = "[--json] [--only SCRIPT] [--first] [--dir FOLDER]... "
+					  "[--point POINT]",
+				 .one_word = "--point",
+				 .more_word = "--dir",
+				 .more = {"."}};
 	int status;
 
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0)
-			json = true;
-		else if (strcmp(argv[i], "--first") == 0)
-			r.bad_max = 1;
-		else if (i + 1 < argc && strcmp(argv[i], "--only") == 0)
-			only = argv[++i];
-		else if (i + 1 < argc && strcmp(argv[i], "--dir") == 0 && dirs_n < ARRAY_LEN(dirs))
-			dirs[dirs_n++] = argv[++i];
-		else if (i + 1 < argc && strcmp(argv[i], "--point") == 0)
-			point = argv[++i];
-		else
-			return fprintf(stderr, "usage: fault_real [--json] [--only SCRIPT] "
-					       "[--first] [--dir FOLDER]... [--point POINT]\n"),
-			       2;
-	}
-	status = prepare(dirs, MAX(dirs_n, 1u));
+	if (!runner_words(&p.runner, argc, argv, &w))
+		return 2;
+	status = prepare(w.more, MAX(w.more_n, 1u));
 	if (status)
 		return status;
-	if (point)
-		return one_point(point);
-	sweep_all(&r, only, !json);
-	printf(json ? "{\"points\": %llu, \"bad\": %llu}\n" : "%llu points, %llu bad\n",
-	       (unsigned long long)r.points, (unsigned long long)r.bad);
-	return r.bad || !r.points;
+	return w.one ? points_one(&p, w.one) : points_all(&p, w.only, w.json);
 }

@@ -15,27 +15,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/fault/runner.h"
-#include "tests/fault/scripts.h"
+#include "tests/fault/points.h"
 #include "tests/fault/sound.h"
 #include "tests/fault/world_fake.h"
 
-struct row {
-	enum fault_class class;
-	enum fault_kind kind;
-	bool persistent;
-};
-
-static const struct row rows[] = {
-	{FAULT_WRITE, FAULT_EIO, false},   {FAULT_WRITE, FAULT_EIO, true},
-	{FAULT_WRITE, FAULT_TORN, false},  {FAULT_WRITE, FAULT_DONE, false},
-	{FAULT_FLUSH, FAULT_EIO, false},   {FAULT_FLUSH, FAULT_EIO, true},
-	{FAULT_FLUSH, FAULT_GONE, false},  {FAULT_FLUSH, FAULT_DONE, false},
-	{FAULT_READ, FAULT_EIO, false},    {FAULT_READ, FAULT_EIO, true},
-	{FAULT_READ, FAULT_FLIP, false},   {FAULT_READ, FAULT_FLIP, true},
-	{FAULT_READ, FAULT_SECTOR, false}, {FAULT_READ, FAULT_ROT, false},
-	{FAULT_BUFFER, FAULT_EIO, false},  {FAULT_BUFFER, FAULT_EIO, true},
-	{FAULT_MEMORY, FAULT_EIO, false},
+static const struct fault_plan rows[] = {
+	{.class = FAULT_WRITE, .kind = FAULT_EIO},
+	{.class = FAULT_WRITE, .kind = FAULT_EIO, .persistent = true},
+	{.class = FAULT_WRITE, .kind = FAULT_TORN},
+	{.class = FAULT_WRITE, .kind = FAULT_DONE},
+	{.class = FAULT_FLUSH, .kind = FAULT_EIO},
+	{.class = FAULT_FLUSH, .kind = FAULT_EIO, .persistent = true},
+	{.class = FAULT_FLUSH, .kind = FAULT_GONE},
+	{.class = FAULT_FLUSH, .kind = FAULT_DONE},
+	{.class = FAULT_READ, .kind = FAULT_EIO},
+	{.class = FAULT_READ, .kind = FAULT_EIO, .persistent = true},
+	{.class = FAULT_READ, .kind = FAULT_FLIP},
+	{.class = FAULT_READ, .kind = FAULT_FLIP, .persistent = true},
+	{.class = FAULT_READ, .kind = FAULT_SECTOR},
+	{.class = FAULT_READ, .kind = FAULT_ROT},
+	{.class = FAULT_BUFFER, .kind = FAULT_EIO},
+	{.class = FAULT_BUFFER, .kind = FAULT_EIO, .persistent = true},
+	{.class = FAULT_MEMORY, .kind = FAULT_EIO},
 };
 
 static struct world_fake world;
@@ -114,106 +115,23 @@ static bool run_point(const struct script *script, const struct fault_plan *plan
 	return fired;
 }
 
-/* ---- rows of points ---- */
-
-static struct fault_plan plan_of(const struct row *row, uint64_t n)
-{
-	return (struct fault_plan){
-		.class = row->class, .kind = row->kind, .persistent = row->persistent, .n = n};
-}
-
-struct job {
-	const struct script *script;
-	const struct row *row;
-};
-
-static bool run_nth(void *arg, uint64_t n)
-{
-	const struct job *j = arg;
-	struct fault_plan plan = plan_of(j->row, n);
-
-	return run_point(j->script, &plan);
-}
-
-static void name_nth(void *arg, uint64_t n, char *to, size_t len)
-{
-	const struct job *j = arg;
-	const struct fault_plan plan = plan_of(j->row, n);
-	int at = snprintf(to, len, "--point %s/", j->script->name);
-
-	fault_name(&plan, to + at, len - (size_t)at);
-}
-
-static int one_point(const char *text)
-{
-	const char *slash = strchr(text, '/');
-	const struct script *script = NULL;
-	struct fault_plan plan;
-
-	for (unsigned i = 0; slash && i < scripts_n; i++)
-		if (strncmp(scripts[i].name, text, (size_t)(slash - text)) == 0)
-			script = &scripts[i];
-	if (!script || !fault_parse(slash + 1, &plan))
-		return fprintf(stderr, "fault_store: %s names no point\n", text), 2;
-	printf("%s: %s\n", text, run_point(script, &plan) ? "good" : "no such point");
-	return 0;
-}
-
-static void sweep(struct runner *r, const struct script *script, const struct row *row)
-{
-	struct job job = {script, row};
-	const struct runner_row nths = {run_nth, name_nth, &job};
-
-	runner_run(r, &nths);
-}
-
-static void sweep_all(struct runner *r, const char *only, bool verbose)
-{
-	for (unsigned i = 0; i < scripts_n; i++) {
-		uint64_t before = r->points;
-
-		if (only && strcmp(only, scripts[i].name) != 0)
-			continue;
-		/* All opens take the same memory: one script is enough. */
-		for (unsigned k = 0; k < ARRAY_LEN(rows); k++)
-			if (rows[k].class != FAULT_MEMORY || i == 0)
-				sweep(r, &scripts[i], &rows[k]);
-		if (verbose)
-			printf("%-6s %6llu points\n", scripts[i].name,
-			       (unsigned long long)(r->points - before));
-	}
-}
-
 int main(int argc, char **argv)
 {
-	struct runner r = {.program = "fault_store", .bad_max = RUNNER_BAD_MAX};
-	const char *only = NULL, *point = NULL;
-	bool json = false;
+	struct points p = {.runner = {.program = "fault_store"},
+			   .rows = rows,
+			   .rows_n = ARRAY_LEN(rows),
+			   .alike = FAULT_MEMORY, /* all opens take the same memory */
+			   .run = run_point};
+	struct runner_words w = {.usage = "[--json] [--only SCRIPT] [--first] [--point POINT]",
+				 .one_word = "--point"};
+	int status;
 
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0)
-			json = true;
-		else if (strcmp(argv[i], "--first") == 0)
-			r.bad_max = 1;
-		else if (i + 1 < argc && strcmp(argv[i], "--only") == 0)
-			only = argv[++i];
-		else if (i + 1 < argc && strcmp(argv[i], "--point") == 0)
-			point = argv[++i];
-		else
-			return fprintf(stderr, "usage: fault_store [--json] [--only SCRIPT] "
-					       "[--first] [--point POINT]\n"),
-			       2;
-	}
-	if (only && !script_find(only))
-		return fprintf(stderr, "fault_store: no script %s\n", only), 2;
+	if (!runner_words(&p.runner, argc, argv, &w))
+		return 2;
 	world_fake_init(&world, LIFE_DISK_BYTES);
 	life_init(&life);
-	if (point)
-		return one_point(point);
-	sweep_all(&r, only, !json);
-	printf(json ? "{\"points\": %llu, \"bad\": %llu}\n" : "%llu points, %llu bad\n",
-	       (unsigned long long)r.points, (unsigned long long)r.bad);
+	status = w.one ? points_one(&p, w.one) : points_all(&p, w.only, w.json);
 	life_fini(&life);
 	world_fake_fini(&world);
-	return r.bad || !r.points;
+	return status;
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -14,6 +15,37 @@ struct progress {
 	uint64_t n, done;
 	bool ended;
 };
+
+bool runner_words(struct runner *r, int argc, char **argv, struct runner_words *w)
+{
+	r->bad_max = RUNNER_BAD_MAX;
+	for (int i = 1; i < argc; i++) {
+		bool last = i + 1 == argc;
+
+		if (strcmp(argv[i], "--json") == 0) {
+			w->json = true;
+		} else if (strcmp(argv[i], "--first") == 0) {
+			r->bad_max = 1;
+		} else if (!last && strcmp(argv[i], "--only") == 0) {
+			w->only = argv[++i];
+		} else if (!last && strcmp(argv[i], w->one_word) == 0) {
+			w->one = argv[++i];
+		} else if (!last && w->more_word && strcmp(argv[i], w->more_word) == 0 &&
+			   w->more_n < RUNNER_MORE_MAX) {
+			w->more[w->more_n++] = argv[++i];
+		} else {
+			fprintf(stderr, "usage: %s %s\n", r->program, w->usage);
+			return false;
+		}
+	}
+	return true;
+}
+
+void runner_print(const struct runner *r, bool json)
+{
+	printf(json ? "{\"points\": %llu, \"bad\": %llu}\n" : "%llu points, %llu bad\n",
+	       (unsigned long long)r->points, (unsigned long long)r->bad);
+}
 
 void *runner_shared(size_t len_bytes)
 {
