@@ -87,6 +87,19 @@ void super_seal(struct disk_super *sb)
 	sb->crc = super_crc(sb);
 }
 
+void super_lay_out(struct disk_super *sb, const struct store_layout *l)
+{
+	sb->log_offset_bytes = l->log_offset_bytes;
+	sb->log_bytes = l->log_bytes;
+	sb->ckpt_offset_bytes = l->ckpt_offset_bytes;
+	sb->ckpt_bytes = l->ckpt_bytes;
+	sb->recs_offset_bytes = l->recs_offset_bytes;
+	sb->recs_n = l->recs_n;
+	sb->pages_offset_bytes = l->pages_offset_bytes;
+	sb->pages_n = l->pages_n;
+	sb->chains_max = l->chains_max;
+}
+
 static bool all_zero(const uint8_t *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++)

@@ -272,6 +272,8 @@ static inline uint64_t super_offset_bytes(unsigned copy)
 }
 
 void super_seal(struct disk_super *sb);
+/* Write down @l in it: offsets, lengths, chains_max. */
+void super_lay_out(struct disk_super *sb, const struct store_layout *l);
 /* 0; -ENODEV no magic; -EPROTONOSUPPORT another version; -EBADMSG CRC or a field out of bounds;
  * -ENOSPC @disk_bytes is smaller than what was formatted. */
 MUST_CHECK int super_check(const struct disk_super *sb, uint64_t disk_bytes, const char **ret_why);

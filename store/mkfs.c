@@ -50,17 +50,9 @@ static int fill(struct mkfs *m, const char **ret_why)
 					.generation = 1,
 					.secret = m->f.secret,
 					.disk_bytes = m->disk->size_bytes,
-					.log_offset_bytes = l.log_offset_bytes,
-					.log_bytes = l.log_bytes,
-					.ckpt_offset_bytes = l.ckpt_offset_bytes,
-					.ckpt_bytes = l.ckpt_bytes,
-					.recs_offset_bytes = l.recs_offset_bytes,
-					.recs_n = l.recs_n,
 					.slice = m->f.slice,
-					.slices_n = MAX(m->f.slices_n, 1u),
-					.pages_offset_bytes = l.pages_offset_bytes,
-					.pages_n = l.pages_n,
-					.chains_max = l.chains_max};
+					.slices_n = MAX(m->f.slices_n, 1u)};
+	super_lay_out(m->super, &l);
 	super_seal(m->super);
 	return 0;
 }

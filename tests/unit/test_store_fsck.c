@@ -75,16 +75,8 @@ static void test_fsck_of_a_terabyte_needs_less_than_400_mib(void **state)
 				 .disk = {{1}},
 				 .generation = 1,
 				 .disk_bytes = disk.size_bytes,
-				 .log_offset_bytes = l.log_offset_bytes,
-				 .log_bytes = l.log_bytes,
-				 .ckpt_offset_bytes = l.ckpt_offset_bytes,
-				 .ckpt_bytes = l.ckpt_bytes,
-				 .recs_offset_bytes = l.recs_offset_bytes,
-				 .recs_n = l.recs_n,
-				 .pages_offset_bytes = l.pages_offset_bytes,
-				 .pages_n = l.pages_n,
-				 .chains_max = l.chains_max,
 				 .slices_n = 1};
+	super_lay_out(&sb, &l);
 	super_seal(&sb);
 	arena_init(&a, memory, fsck_begin_bytes());
 	assert_int_equal(fsck_begin(&cfg, &a, &f, &why), 0);
