@@ -418,6 +418,16 @@ static int refuse(const struct chainblk *vol, uint32_t flags)
 	return vol->opt.read_only ? -EROFS : 0;
 }
 
+static int refuse_range(const struct chainblk *vol, const struct submission *s, uint32_t flags,
+			uint32_t unit)
+{
+	int res = refuse(vol, flags);
+
+	if (res < 0)
+		return res;
+	return aligned(s->offset_bytes, s->len_bytes, unit) ? 0 : -EINVAL;
+}
+
 int chainblk_write(struct chainblk *vol, const struct iovec *iov, int iov_n, uint64_t offset_bytes,
 		   uint32_t flags, chainblk_done_fn *done, void *arg)
 {
@@ -452,12 +462,10 @@ int chainblk_discard(struct chainblk *vol, uint64_t offset_bytes, uint64_t len_b
 			       .len_bytes = len_bytes,
 			       .done = done,
 			       .arg = arg};
-	int res = refuse(vol, 0);
+	int res = refuse_range(vol, &s, 0, SECTOR_BYTES);
 
 	if (res < 0)
 		return res;
-	if (!aligned(offset_bytes, len_bytes, SECTOR_BYTES))
-		return -EINVAL;
 	return submit(vol, &s);
 }
 
@@ -469,12 +477,10 @@ int chainblk_write_zeroes(struct chainblk *vol, uint64_t offset_bytes, uint64_t 
 			       .len_bytes = len_bytes,
 			       .done = done,
 			       .arg = arg};
-	int res = refuse(vol, flags);
+	int res = refuse_range(vol, &s, flags, SECTOR_BYTES);
 
 	if (res < 0)
 		return res;
-	if (!aligned(offset_bytes, len_bytes, SECTOR_BYTES))
-		return -EINVAL;
 	return submit(vol, &s);
 }
 
@@ -504,12 +510,10 @@ int chainblk_write_same(struct chainblk *vol, const void *pattern, uint64_t offs
 			       .len_bytes = len_bytes,
 			       .done = done,
 			       .arg = arg};
-	int res = refuse(vol, flags);
+	int res = refuse_range(vol, &s, flags, BLOCK_BYTES);
 
 	if (res < 0)
 		return res;
-	if (!aligned(offset_bytes, len_bytes, BLOCK_BYTES))
-		return -EINVAL;
 	return submit_copied(vol, &s, pattern, NULL, BLOCK_BYTES);
 }
 
@@ -522,11 +526,11 @@ int chainblk_compare_write(struct chainblk *vol, const void *cmp, const void *da
 			       .len_bytes = len_bytes,
 			       .done = done,
 			       .arg = arg};
-	int res = refuse(vol, flags);
+	int res = refuse_range(vol, &s, flags, SECTOR_BYTES);
 
 	if (res < 0)
 		return res;
-	if (!aligned(offset_bytes, len_bytes, SECTOR_BYTES) || len_bytes > CHAINBLK_CAW_BYTES_MAX ||
+	if (len_bytes > CHAINBLK_CAW_BYTES_MAX ||
 	    offset_bytes / EXTENT_BYTES != (offset_bytes + len_bytes - 1) / EXTENT_BYTES)
 		return -EINVAL;
 	return submit_copied(vol, &s, cmp, data, len_bytes);
