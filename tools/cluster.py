@@ -188,8 +188,59 @@ class Daemon:
         return d
 
 
-class Cluster:
+class Running:
+    """What runs in a run directory, .run_dir: `with` starts and stops it, and how to find it again is kept
+    in a file there, for the command line."""
+
+    WHAT = FILE = COMMAND = ""
+    ERROR = ClusterError
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *exc):
+        self.stop()
+
+    @classmethod
+    def state_path(cls, run_dir):
+        return os.path.join(run_dir, cls.FILE)
+
+    @classmethod
+    def must_be_new(cls, run_dir):
+        if os.path.exists(cls.state_path(run_dir)):
+            raise cls.ERROR(f"{run_dir}: a {cls.WHAT} was started here: "
+                            f"{cls.COMMAND} stop --dir {run_dir} first")
+
+    def keep_state(self, state):
+        path = self.state_path(self.run_dir)
+        with open(path + ".tmp", "w", encoding="utf-8") as f:
+            json.dump(state, f, indent=1)
+        os.rename(path + ".tmp", path)
+
+    @classmethod
+    def kept_state(cls, run_dir):
+        path = cls.state_path(run_dir)
+        try:
+            with open(path, encoding="utf-8") as f:
+                return json.load(f)
+        except FileNotFoundError:
+            raise cls.ERROR(f"{path}: no such file: no {cls.WHAT} runs from here; start one with "
+                            f"{cls.COMMAND} start --dir {run_dir}") from None
+
+    def forget_state(self):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.state_path(self.run_dir))
+
+
+class Cluster(Running):
     """One cfgsvc and @servers chaind. @keep lets the daemons outlive this process."""
+
+    WHAT, FILE, COMMAND = "cluster", "cluster.json", "tools/cluster.py"
 
     def __init__(self, run_dir, build_dir=None, servers=3, store_size="2G", log_size=None,
                  memory=None, guest=False, keep=False, reactors=1):
@@ -202,17 +253,6 @@ class Cluster:
         self.port = self.cfg = None
 
     # -- life cycle ------------------------------------------------------------------------
-
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *exc):
-        self.stop()
 
     def start(self, init=True, replicas=None, chains=None):
         """Start everything; with @init also `cluster init`."""
@@ -287,9 +327,7 @@ class Cluster:
     def stop(self):
         """End every daemon of ours. Returns the names of those that had to be killed."""
         killed = [d.name for d in reversed(self.daemons()) if not d.stop()]
-        state = os.path.join(self.run_dir, "cluster.json")
-        if os.path.exists(state):
-            os.unlink(state)
+        self.forget_state()
         return killed
 
     def remove(self):
@@ -315,22 +353,12 @@ class Cluster:
     # -- state on disk, for the command line -----------------------------------------------
 
     def save(self):
-        state = {"port": self.port, "build_dir": self.build_dir, "cfgsvc": self.cfgsvc.state(),
-                 "servers": [d and d.state() for d in self.servers]}
-        path = os.path.join(self.run_dir, "cluster.json")
-        with open(path + ".tmp", "w", encoding="utf-8") as f:
-            json.dump(state, f, indent=1)
-        os.rename(path + ".tmp", path)
+        self.keep_state({"port": self.port, "build_dir": self.build_dir, "cfgsvc": self.cfgsvc.state(),
+                         "servers": [d and d.state() for d in self.servers]})
 
     @classmethod
     def load(cls, run_dir):
-        path = os.path.join(run_dir, "cluster.json")
-        try:
-            with open(path, encoding="utf-8") as f:
-                state = json.load(f)
-        except FileNotFoundError:
-            raise ClusterError(f"{path}: no such file: no cluster runs from here; start one with "
-                               f"tools/cluster.py start --dir {run_dir}") from None
+        state = cls.kept_state(run_dir)
         c = cls(run_dir, state["build_dir"], len(state["servers"]), keep=True)
         c.port, c.cfg = state["port"], "127.0.0.1:%d" % state["port"]
         c.cfgsvc = Daemon.load(state["cfgsvc"])
@@ -354,9 +382,7 @@ def run(argv, timeout_s=120):
 
 
 def command_start(a):
-    if os.path.exists(os.path.join(a.dir, "cluster.json")):
-        raise ClusterError(f"{a.dir}: a cluster was started here: "
-                           f"tools/cluster.py stop --dir {a.dir} first")
+    Cluster.must_be_new(a.dir)
     c = Cluster(a.dir, a.build, a.servers, a.store_size, a.log_size, a.memory, a.guest, keep=True,
                 reactors=a.reactors)
     try:

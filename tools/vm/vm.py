@@ -18,7 +18,7 @@ ports picked at start. Only the QEMU recorded in RUN/vm.json with the same start
 RUN/console.log is the guest's console, RUN/qemu.log QEMU's own complaints.
 """
 import argparse
-import json
+import contextlib
 import os
 import re
 import socket
@@ -29,7 +29,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import guest  # noqa: E402
-from cluster import (ClusterError, Daemon, default_build, free_port,  # noqa: E402
+from cluster import (ClusterError, Daemon, Running, default_build, free_port,  # noqa: E402
                      wait_for_text)
 
 BOOT_S = 180
@@ -95,8 +95,10 @@ def plugin_files(build_dir, library=None):
     }
 
 
-class VM:
+class VM(Running):
     """One guest. @keep lets it outlive this process."""
+
+    WHAT, FILE, COMMAND, ERROR = "guest", "vm.json", "tools/vm/vm.py", VMError
 
     def __init__(self, run_dir, files=None, fio=False, mem_mib=None, keep=False, say=None):
         self.run_dir, self.files, self.fio = os.path.abspath(run_dir), files or {}, fio
@@ -104,17 +106,6 @@ class VM:
         self.say = say or (lambda line: print(f"guest: {line}", file=sys.stderr, flush=True))
         self.qemu = None
         self.agent_port = self.iscsi_port = None
-
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *exc):
-        self.stop()
 
     @property
     def console(self):
@@ -165,10 +156,9 @@ class VM:
     def stop(self):
         if self.qemu is not None:
             self.qemu.stop()
-        for name in ("initrd", "vm.json"):
-            path = os.path.join(self.run_dir, name)
-            if os.path.exists(path):
-                os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.run_dir, "initrd"))
+        self.forget_state()
 
     def alive(self):
         return self.qemu is not None and self.qemu.alive()
@@ -213,20 +203,12 @@ class VM:
     # -- state on disk, for the command line -----------------------------------------------
 
     def save(self):
-        state = {"qemu": self.qemu.state(), "agent_port": self.agent_port,
-                 "iscsi_port": self.iscsi_port}
-        with open(os.path.join(self.run_dir, "vm.json"), "w", encoding="utf-8") as f:
-            json.dump(state, f, indent=1)
+        self.keep_state({"qemu": self.qemu.state(), "agent_port": self.agent_port,
+                         "iscsi_port": self.iscsi_port})
 
     @classmethod
     def load(cls, run_dir):
-        path = os.path.join(run_dir, "vm.json")
-        try:
-            with open(path, encoding="utf-8") as f:
-                state = json.load(f)
-        except FileNotFoundError:
-            raise VMError(f"{path}: no such file: no guest runs from here; start one with "
-                          f"tools/vm/vm.py start --dir {run_dir}") from None
+        state = cls.kept_state(run_dir)
         vm = cls(run_dir, keep=True)
         vm.qemu = Daemon.load(state["qemu"])
         vm.agent_port, vm.iscsi_port = state["agent_port"], state["iscsi_port"]
@@ -234,8 +216,7 @@ class VM:
 
 
 def command_start(a):
-    if os.path.exists(os.path.join(a.dir, "vm.json")):
-        raise VMError(f"{a.dir}: a guest was started here: tools/vm/vm.py stop --dir {a.dir} first")
+    VM.must_be_new(a.dir)
     files = {} if a.bare else plugin_files(a.build or default_build(), a.library)
     vm = VM(a.dir, files, a.fio, keep=True)
     try:
