@@ -17,10 +17,9 @@ import select
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
-from rows import ROOT, BenchError, median_pair, print_table, progress, row, run_json
+from rows import ROOT, BenchError, add_options, median_pair, print_report, progress, row, run_json
 
 sys.path.insert(0, str(ROOT / "tools"))
 from cluster import Cluster, ClusterError  # noqa: E402
@@ -195,27 +194,9 @@ def main():
         epilog="`./dev bench store` is one daemon's store by itself. Exit status: 0 measured and every "
                "read verified, 1 not, 2 wrong usage. Needs about 12 GB in $TMPDIR (default /var/tmp), "
                "which must be a real disk, and up to 8 minutes.")
-    parser.add_argument("--json", action="store_true", help="JSON alone on stdout")
-    parser.add_argument("--seconds", type=int, default=4, help="of each measurement (default 4)")
-    parser.add_argument("--rounds", type=int, default=3, help="limit and ours alternate N times (default 3)")
-    parser.add_argument("--build", default=os.environ.get("CHAINBLK_BUILD", str(ROOT / "build")),
-                        help=argparse.SUPPRESS)
+    add_options(parser, seconds=4, rounds=3)
     args = parser.parse_args()
-    start = time.monotonic()
-    folder = tempfile.mkdtemp(prefix="chainblk-bench-", dir=os.environ.get("TMPDIR", "/var/tmp"))
-    try:
-        rows = measure(args, folder)
-    except (BenchError, ClusterError, OSError, subprocess.TimeoutExpired) as error:
-        progress(f"failed: {error}")
-        return 1
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    progress(f"done in {time.monotonic() - start:.0f} s")
-    if args.json:
-        print(json.dumps({"rows": rows}))
-    else:
-        print_table(rows)
-    return 0
+    return print_report(args, measure, ClusterError)
 
 
 sys.exit(main())

@@ -23,16 +23,13 @@ round's.
 """
 import argparse
 import contextlib
-import json
-import os
 import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
-from rows import ROOT, BenchError, median_pair, print_table, progress, row, run_json
+from rows import BenchError, add_options, median_pair, print_report, progress, row, run_json
 
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 EMPTY_LOG_BYTES = MIB  # at most, where reads are measured
@@ -261,35 +258,17 @@ def main():
         epilog="Exit status: 0 measured and every read verified, missed aims included, 1 not, 2 wrong "
                "usage. Needs about 14 GB in $TMPDIR (default /var/tmp), which must be a real disk, and "
                "up to 4 minutes.")
-    parser.add_argument("--json", action="store_true", help="JSON alone on stdout")
-    parser.add_argument("--seconds", type=float, default=1, help="of each measurement (default 1)")
-    parser.add_argument("--rounds", type=int, default=5, help="limit and ours alternate N times (default 5)")
+    add_options(parser, seconds=1.0, rounds=5)
     parser.add_argument("--budget", type=float, default=110,
                         help="begin no other round after so many seconds (default 110)")
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--build", default=os.environ.get("CHAINBLK_BUILD", str(ROOT / "build")),
-                        help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.rounds < 1 or not 0 < args.seconds < 3600:
         parser.error("at least one round of some length")
     if not shutil.which("fio"):
         progress("failed: fio, which measures the limits, is missing: ./dev setup installs it")
         return 1
-    start = time.monotonic()
-    folder = tempfile.mkdtemp(prefix="chainblk-bench-", dir=os.environ.get("TMPDIR", "/var/tmp"))
-    try:
-        rows = measure(args, folder)
-    except (BenchError, OSError, subprocess.TimeoutExpired) as error:
-        progress(f"failed: {error}")
-        return 1
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    progress(f"done in {time.monotonic() - start:.0f} s")
-    if args.json:
-        print(json.dumps({"rows": rows}))
-    else:
-        print_table(rows)
-    return 0
+    return print_report(args, measure)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0
-"""What the benches share: running a program that answers in JSON, rows of figures, their table."""
+"""What the benches share: running a program that answers in JSON, rows of figures, their
+table, options and end."""
+import argparse
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -56,3 +60,34 @@ def print_table(rows):
             sign = "<=" if one["better"] == "lower" else ">="
             line += f"  {sign} {one['aim']:g}{'' if one['met'] else '  missed'}"
         print(line.rstrip())
+
+
+def add_options(parser, seconds, rounds):
+    """What every bench can be told; the defaults differ."""
+    parser.add_argument("--json", action="store_true", help="JSON alone on stdout")
+    parser.add_argument("--seconds", type=type(seconds), default=seconds,
+                        help=f"of each measurement (default {seconds})")
+    parser.add_argument("--rounds", type=int, default=rounds,
+                        help=f"limit and ours alternate N times (default {rounds})")
+    parser.add_argument("--build", default=os.environ.get("CHAINBLK_BUILD", str(ROOT / "build")),
+                        help=argparse.SUPPRESS)
+
+
+def print_report(args, measure, *errors):
+    """Print the rows of @measure(args, folder), or why there are none: BenchError or one of @errors. The
+    folder is there meanwhile. Returns the exit status."""
+    start = time.monotonic()
+    folder = tempfile.mkdtemp(prefix="chainblk-bench-", dir=os.environ.get("TMPDIR", "/var/tmp"))
+    try:
+        rows = measure(args, folder)
+    except (BenchError, OSError, subprocess.TimeoutExpired, *errors) as error:
+        progress(f"failed: {error}")
+        return 1
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    progress(f"done in {time.monotonic() - start:.0f} s")
+    if args.json:
+        print(json.dumps({"rows": rows}))
+    else:
+        print_table(rows)
+    return 0
