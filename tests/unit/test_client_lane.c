@@ -6,6 +6,16 @@
 #include "client/core.h"
 #include "tests/unit/client_test.h"
 
+/* A chain with an open client that wrote this block. */
+static struct fake_cluster *cluster_written(uint64_t offset_bytes, int byte)
+{
+	struct fake_cluster *k = cluster_open(1);
+
+	assert_int_equal(run(k, CLIENT_WRITE, offset_bytes, 4096, byte), 0);
+	assert_string_equal(fake_trace(k), " SESSION 1/1;  WRITE 1/2; ");
+	return k;
+}
+
 static void test_lane_opens_a_session_before_its_first_write(void **state)
 {
 	struct fake_cluster *k = cluster_open(1);
@@ -49,12 +59,10 @@ static void test_lane_takes_a_session_after_a_lost_connection_before_it_resends(
 
 static void test_lane_resends_what_was_lost_on_the_way(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(0, 'a');
 	struct fake_req *q = fake_req(k, CLIENT_WRITE, 0, 4096, 'b');
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
-	(void)fake_trace(k);
 	assert_int_equal(client_submit(k->client, &q->r), 0);
 	fake_run(k->net); /* sent, not received */
 	fake_cut(k, 1);
@@ -68,12 +76,10 @@ static void test_lane_resends_what_was_lost_on_the_way(void **state)
 
 static void test_lane_loss_of_the_tail_needs_a_session_too(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(0, 'a');
 	struct fake_req *q = fake_req(k, CLIENT_WRITE, 0, 4096, 'b');
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
-	(void)fake_trace(k);
 	k->hold_commits = true;
 	fake_submit(q);
 	fake_cut(k, 3); /* the tail: its answer will be lost */
@@ -88,10 +94,9 @@ static void test_lane_loss_of_the_tail_needs_a_session_too(void **state)
 
 static void test_lane_loss_of_an_idle_connection_needs_none(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(0, 'a');
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
 	fake_cut(k, 1);
 	fake_cut(k, 3);
 	fake_pass(k, 600 * MS);
@@ -123,13 +128,11 @@ static void test_lane_a_session_sent_twice_keeps_its_number(void **state)
 
 static void test_lane_busy_is_sent_again_with_the_same_number_after_a_growing_wait(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(0, 'a');
 	struct fake_req *q = fake_req(k, CLIENT_WRITE, 0, 4096, 'b');
 	uint64_t start_ns = k->net->clock.now_ns;
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
-	(void)fake_trace(k);
 	k->busy_n = 4;
 	fake_submit(q);
 	assert_string_equal(fake_trace(k), " WRITE 1/3; ");
@@ -138,7 +141,7 @@ static void test_lane_busy_is_sent_again_with_the_same_number_after_a_growing_wa
 	assert_string_equal(fake_trace(k), " WRITE 1/3;  WRITE 1/3;  WRITE 1/3;  WRITE 1/3; ");
 	assert_int_equal(result(q), 0);
 	/* 1 + 2 + 4 + 8 ms at most, whatever the jitter */
-	assert_true(k->net->clock.now_ns - start_ns < 100 * MS + 1 * MS + 20 * MS);
+	assert_true(k->net->clock.now_ns - start_ns < 1 * MS + 20 * MS);
 	fake_req_free(q);
 	fake_cluster_fini(k);
 }
@@ -219,12 +222,10 @@ static void test_lane_keeps_to_the_window_the_head_names(void **state)
 /* X5. */
 static void test_lane_deadline_ends_the_request_at_once_and_fences_the_lane(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(4096, 'x');
 	struct fake_req *late = fake_req(k, CLIENT_WRITE, 0, 4096, 'a'), *next, *read;
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 4096, 4096, 'x'), 0);
-	(void)fake_trace(k);
 	k->hold_commits = true;
 	late->r.deadline_ns = k->net->clock.now_ns + 50 * MS;
 	fake_submit(late);
@@ -258,12 +259,10 @@ static void test_lane_deadline_ends_the_request_at_once_and_fences_the_lane(void
 
 static void test_lane_fence_ends_although_the_late_answer_came_before_the_session(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(4096, 'x');
 	struct fake_req *late = fake_req(k, CLIENT_WRITE, 0, 4096, 'a'), *read;
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 4096, 4096, 'x'), 0);
-	(void)fake_trace(k);
 	k->hold_commits = true;
 	late->r.deadline_ns = k->net->clock.now_ns + 50 * MS;
 	fake_submit(late);
@@ -286,11 +285,10 @@ static void test_lane_fence_ends_although_the_late_answer_came_before_the_sessio
 
 static void test_lane_request_that_was_only_ever_busy_dies_without_a_fence(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(4096, 'x');
 	struct fake_req *q = fake_req(k, CLIENT_WRITE, 0, 4096, 'a');
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 4096, 4096, 'x'), 0);
 	k->busy_n = 1000;
 	q->r.deadline_ns = k->net->clock.now_ns + 300 * MS;
 	fake_submit(q);
@@ -307,12 +305,10 @@ static void test_lane_request_that_was_only_ever_busy_dies_without_a_fence(void 
 
 static void test_lane_takes_a_session_to_the_head_of_a_new_record(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(0, 'a');
 	struct fake_req *q = fake_req(k, CLIENT_WRITE, 0, 4096, 'b');
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
-	(void)fake_trace(k);
 	assert_int_equal(client_submit(k->client, &q->r), 0);
 	fake_run(k->net); /* sent, not received */
 	k->peers[0].refuse = true;
@@ -331,12 +327,10 @@ static void test_lane_takes_a_session_to_the_head_of_a_new_record(void **state)
 
 static void test_lane_takes_an_overdue_answer_for_lost(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(0, 'a');
 	struct fake_req *q = fake_req(k, CLIENT_WRITE, 0, 4096, 'b');
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
-	(void)fake_trace(k);
 	k->drop_percent = 100;
 	fake_submit(q);
 	fake_pass(k, 1900 * MS);
@@ -351,11 +345,9 @@ static void test_lane_takes_an_overdue_answer_for_lost(void **state)
 
 static void test_lane_of_a_client_that_was_forgotten_begins_again(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(0, 'a');
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
-	(void)fake_trace(k);
 	fake_forget(k, 1);
 	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'b'), 0);
 	assert_string_equal(fake_trace(k), " WRITE 1/3;  SESSION 2/4;  SESSION 1/5;  WRITE 1/6; ");
@@ -366,13 +358,11 @@ static void test_lane_of_a_client_that_was_forgotten_begins_again(void **state)
 /* The write may have happened and nobody can say: it is not sent again. */
 static void test_lane_of_a_forgotten_client_gives_up_what_may_have_been_numbered(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(0, 'a');
 	struct fake_req *lost = fake_req(k, CLIENT_WRITE, 0, 4096, 'b');
 	struct fake_req *next = fake_req(k, CLIENT_WRITE, 4096, 4096, 'c');
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
-	(void)fake_trace(k);
 	k->hold_commits = true;
 	fake_submit(lost);
 	fake_cut(k, 3); /* the tail: its answer will be lost */
@@ -395,12 +385,11 @@ static void test_lane_of_a_forgotten_client_gives_up_what_may_have_been_numbered
 
 static void test_lane_of_a_forgotten_client_waits_for_answers_that_are_under_way(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(0, 'a');
 	struct fake_req *first = fake_req(k, CLIENT_WRITE, 0, 4096, 'b');
 	struct fake_req *next = fake_req(k, CLIENT_WRITE, 4096, 4096, 'c');
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
 	k->hold_commits = true;
 	fake_submit(first);
 	fake_forget(k, 1);
@@ -418,11 +407,9 @@ static void test_lane_of_a_forgotten_client_waits_for_answers_that_are_under_way
 
 static void test_lane_of_a_client_that_was_forgotten_is_closed(void **state)
 {
-	struct fake_cluster *k = cluster_open(1);
+	struct fake_cluster *k = cluster_written(0, 'a');
 
 	(void)state;
-	assert_int_equal(run(k, CLIENT_WRITE, 0, 4096, 'a'), 0);
-	(void)fake_trace(k);
 	fake_forget(k, 1);
 	fake_cluster_stop(k);
 	assert_string_equal(fake_trace(k), " CLOSE 1/3; ");
