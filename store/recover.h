@@ -106,6 +106,8 @@ MUST_CHECK int replay_ckpt(struct recovery *r, const struct disk_ckpt_hdr *h);
 /* ---- recover_pages.c: the phases RECORDS and PAGES ---- */
 MUST_CHECK int recovery_records(struct recovery *r, bool *ret_wait);
 MUST_CHECK int recovery_prove_pages(struct recovery *r, bool *ret_wait);
+/* ---- recover_super.c: the phase SUPER ---- */
+MUST_CHECK int recovery_take_super(struct recovery *r);
 /* ---- claim.c: the phases ASK and LOOK ---- */
 MUST_CHECK int recovery_ask(struct recovery *r, bool *ret_wait);
 MUST_CHECK int recovery_look_again(struct recovery *r, bool *ret_wait);

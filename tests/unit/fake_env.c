@@ -196,7 +196,7 @@ static int do_write(struct fake_disk *d, const struct disk_io *io)
 static int transfer(struct fake_disk *d, const struct disk_io *io)
 {
 	d->ios++;
-	d->fe->now_ns += d->io_ns;
+	d->fe->clock.now_ns += d->io_ns;
 	switch (io->op) {
 	case DISK_READ:
 		d->read_bytes += io->len_bytes;

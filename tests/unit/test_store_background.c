@@ -33,9 +33,9 @@ static uint64_t scrubbed(const struct rig *r)
 
 static void run_for(struct rig *r, uint64_t ns)
 {
-	uint64_t end_ns = r->fe.now_ns + ns;
+	uint64_t end_ns = r->fe.clock.now_ns + ns;
 
-	while (r->fe.now_ns < end_ns)
+	while (r->fe.clock.now_ns < end_ns)
 		assert_true(fake_step(&r->fe));
 }
 
@@ -91,7 +91,7 @@ static void test_store_scrub_has_no_burst_after_a_pause(void **state)
 	(void)state;
 	run_for(r, PASS / 10);
 	before = scrubbed(r);
-	r->fe.now_ns += PASS / 2;
+	r->fe.clock.now_ns += PASS / 2;
 	run_for(r, PASS / 10);
 	assert_in_range(scrubbed(r), before + 1, before + SCRUB_PAGES / 10 + 2);
 	rig_free(r);

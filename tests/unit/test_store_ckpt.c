@@ -4,6 +4,7 @@
  * writes go to their pages, what is in the log is destaged; not one batch waits. In the end the log
  * is full, which is another limit; the answer comes, and the log has room again. */
 #include "store/internal.h"
+#include "tests/unit/store_await.h"
 #include "tests/unit/store_rig.h"
 
 #define ROUNDS 8u
@@ -134,7 +135,7 @@ static void goes_on(struct rig *r, struct rig_op *op)
 static void everything_goes_on(struct rig *r)
 {
 	for (uint32_t i = 0; i < ROUNDS; i++) {
-		uint64_t since = r->fe.now_ns;
+		uint64_t since = r->fe.clock.now_ns;
 		struct rig_op *small = rig_write(r, 1, 0, i * 20 + 1, 2), *large, *gone;
 
 		goes_on(r, small);
@@ -147,7 +148,7 @@ static void everything_goes_on(struct rig *r)
 		rig_expect_block(r, 3, i, 3, r->ops[i]);
 		rig_set_epoch(r, 2, i + 1, 7);
 		/* No timer had to help. */
-		assert_true(r->fe.now_ns - since < LOG_IDLE_NS);
+		assert_true(r->fe.clock.now_ns - since < LOG_IDLE_NS);
 		store_check(r->s);
 	}
 }
@@ -260,35 +261,20 @@ static void test_store_ckpt_held_at_any_step_may_be_cut_by_a_power_loss(void **s
 	}
 }
 
-struct reading {
-	struct store_read read;
-	bool done;
-	int res;
-};
-
-static void read_done(struct store_read *read, int res)
-{
-	struct reading *rd = CONTAINER_OF(read, struct reading, read);
-
-	rd->done = true;
-	rd->res = res;
-}
-
 static void read_goes_on(struct rig *r, uint32_t chain, uint64_t extent)
 {
-	struct reading rd = {.read = {.chain = chain,
-				      .volume = chain,
-				      .extent = extent,
-				      .block = 3,
-				      .blocks = 1,
-				      .done = read_done}};
+	struct await_read a = {.read = {.chain = chain,
+					.volume = chain,
+					.extent = extent,
+					.block = 3,
+					.blocks = 1}};
 
-	store_read(r->s, &rd.read);
-	while (!rd.done)
+	await_read(r->s, &a);
+	while (!a.done)
 		if (!fake_step_now(&r->fe))
 			fail_msg("a read waits for a checkpoint: %s", step_name[gate.step]);
-	assert_int_equal(rd.res, 0);
-	buf_put(rd.read.data);
+	assert_int_equal(a.res, 0);
+	buf_put(a.read.data);
 }
 
 /* Few record blocks in memory: while a checkpoint is under way those that changed cannot leave, and

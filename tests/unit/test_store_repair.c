@@ -266,7 +266,7 @@ static void test_store_repair_neighbour_vouches_only_for_what_is_committed_and_e
 static void test_store_repair_of_a_lost_write_same(void **state)
 {
 	struct rig *r = rig_new(NULL, 60);
-	struct waiting w;
+	struct await_read w;
 	struct rig_op *op;
 	struct store_bad bad;
 
@@ -295,10 +295,7 @@ static void test_store_repair_of_a_lost_write_same(void **state)
 	buf_put(w.read.data);
 	rig_expect_part(r, 1, 0, 0, 8, op);
 	/* Now it is the neighbour of another in the same place. */
-	w = (struct waiting){.read = {.done = read_done}};
-	store_vouch(r->s, &w.read, &bad);
-	rig_wait(r, &w.done);
-	assert_int_equal(w.res, 0);
+	assert_int_equal(vouch(r, &bad, &w), 0);
 	buf_put(w.read.data);
 	rig_free(r);
 }
