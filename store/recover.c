@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PROGRESS_NS 1000000000ull
-
 static void step(struct recovery *r);
 
 int recovery_fail(struct recovery *r, int res, const char *fmt, ...)
@@ -90,6 +88,7 @@ static const void *log_window(struct recovery *r, uint32_t block, uint32_t n)
 		return r->buf + (size_t)(block - r->win_block) * BLOCK_BYTES;
 	CHECK(block + n <= l->blocks);
 	CHECK(n <= LOG_BATCH_BLOCKS_MAX);
+	recovery_log_progress(r);
 	recovery_read_window(r, log_block_offset(r->s, block), block,
 			     MIN(LOG_BATCH_BLOCKS_MAX, l->blocks - block));
 	return NULL;
@@ -144,6 +143,7 @@ static int read_ckpt(struct recovery *r, bool *ret_wait)
 		int res;
 
 		if (r->win_n == 0 || at - r->win_block >= r->win_n) {
+			recovery_progress(r, at, sb->ckpt_blocks);
 			recovery_read_window(
 				r, slot + r->ckpt_at * BLOCK_BYTES, at,
 				(uint32_t)MIN(sb->ckpt_blocks - at, LOG_BATCH_BLOCKS_MAX));
@@ -416,40 +416,11 @@ static int run_phase(struct recovery *r, bool *ret_wait)
 	return 0;
 }
 
-/* Long work shows that it goes on: what is being read, and how much of it is done. */
-static void tell_progress(struct recovery *r)
-{
-	const struct store *s = r->s;
-	const struct log *l = &s->log;
-	const char *what = "device log";
-	uint64_t at = 0, of = 0, now_ns = s->env->now_ns(s->env);
-
-	if (r->phase == REC_CKPT) {
-		what = "checkpoint";
-		at = r->ckpt_at;
-		of = s->super.ckpt_blocks;
-	} else if (r->phase == REC_RECORDS) {
-		what = "page records";
-		at = r->rec_at;
-		of = s->recs.blocks_n;
-	} else if (r->phase == REC_WALK || r->phase == REC_SCAN) {
-		at = r->phase == REC_WALK ? l->used : l->blocks - r->left;
-		of = l->blocks;
-	} else if (r->phase == REC_MARKS || r->phase == REC_REPLAY) {
-		what = "replaying the device log";
-		at = r->at;
-		of = l->count;
-	}
-	if (of == 0 || now_ns - r->told_ns < PROGRESS_NS)
-		return;
-	r->told_ns = now_ns;
-	env_logf(s->env, ENV_INFO, "store: opening: %s: %" PRIu64 " %%", what, at * 100 / of);
-}
-
 static void next_phase(struct recovery *r)
 {
 	const struct log *l = &r->s->log;
 
+	recovery_progress_end(r);
 	r->phase++;
 	r->win_n = 0;
 	if (r->phase == REC_WALK)
@@ -474,10 +445,8 @@ static void step(struct recovery *r)
 			end(r, res);
 			return;
 		}
-		if (wait) {
-			tell_progress(r);
+		if (wait)
 			return;
-		}
 		next_phase(r);
 	}
 }

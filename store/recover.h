@@ -23,6 +23,11 @@
  *
  *   V1  nothing is written before everything was validated; running it twice finds the same
  *   V2  an acknowledged op is replayed or the open fails with -EBADMSG; never silently dropped
+ *   V3  what is read is bounded, however much was ever written. Each home of the record blocks at
+ *       most once, the checkpoint once, a page at most once; of the log RECOVERY_LOG_READS times
+ *       its length: WALK and SCAN together once, PROVE twice, MARKS once, REPLAY once, and one for
+ *       what windows overlap. Without a torn end or a write that hung it is little more than two
+ *   V4  a phase that takes more than a second says how far it is every second, and when it ends
  *
  * The buffer holds one window of the log or checkpoint at a time. One thread. */
 
@@ -46,6 +51,7 @@ enum recovery_phase {
 	REC_WRITE
 };
 
+#define RECOVERY_LOG_READS 6u
 #define RECOVERY_CUTS 8192u
 struct recovery_cut { /* a TRUNCATE in the log */
 	uint64_t lsn, to;
@@ -83,6 +89,7 @@ struct recovery {
 	uint32_t left;    /* SCAN: blocks to go */
 	uint64_t newest;  /* highest superblock generation on the disk */
 	uint64_t told_ns; /* when progress was reported last */
+	bool told;        /* it was, in this phase */
 };
 
 /* Watermarks and TRUNCATEs of one batch; forget those of all. */
@@ -111,6 +118,10 @@ MUST_CHECK int recovery_take_super(struct recovery *r);
 /* ---- claim.c: the phases ASK and LOOK ---- */
 MUST_CHECK int recovery_ask(struct recovery *r, bool *ret_wait);
 MUST_CHECK int recovery_look_again(struct recovery *r, bool *ret_wait);
+/* ---- recover_progress.c: V4 ---- */
+void recovery_progress(struct recovery *r, uint64_t at, uint64_t of);
+void recovery_log_progress(struct recovery *r); /* the phases that read the log */
+void recovery_progress_end(struct recovery *r); /* of this phase */
 /* ---- recover.c ---- */
 struct store_opened recovery_found(const struct recovery *r);
 void recovery_go_on(struct recovery *r); /* with the next phase */

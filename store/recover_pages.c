@@ -33,6 +33,7 @@ int recovery_records(struct recovery *r, bool *ret_wait)
 		if ((t->used[r->rec_at] & ~RECS_HOME_B) == 0)
 			continue;
 		if (r->rec_at < w->at || r->rec_at - w->at >= w->n) {
+			recovery_progress(r, r->rec_at, t->blocks_n);
 			record_window_read(r, r->rec_at, home_b);
 			*ret_wait = true;
 			return 0;
@@ -85,6 +86,7 @@ int recovery_prove_pages(struct recovery *r, bool *ret_wait)
 			continue;
 		}
 		r->prove_page++;
+		recovery_progress(r, r->prove_chain, r->s->chains_n);
 		recovery_read_window(r, page_offset(r->s, op->pages[i]), 0, PAGE_BLOCKS);
 		*ret_wait = true;
 		return 0;

@@ -12,6 +12,8 @@
  *	      short  N sectors of 512 bytes are written, the result says so
  *	      torn   N sectors are written, then the process is killed
  *	      flip   the data arrive with bit N (modulo their length) turned over
+ *	      slow   done as asked, N milliseconds late: the disk is, and nothing else waits for
+ *time
  *
  * What is done to an operation is done by sending it elsewhere, to a file that answers as wanted:
  * /proc/self/mem at 0 for EIO, /dev/null for a result without a transfer, a memory file for changed
@@ -39,6 +41,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RULES_MAX 8u
@@ -49,8 +52,8 @@
 enum op { OP_READ, OP_WRITE, OP_FLUSH, OP_NONE };
 static const char *const op_names[] = {"read", "write", "flush"};
 
-enum kind { KIND_EIO, KIND_SHORT, KIND_TORN, KIND_FLIP, KINDS };
-static const char *const kind_names[] = {"eio", "short", "torn", "flip"};
+enum kind { KIND_EIO, KIND_SHORT, KIND_TORN, KIND_FLIP, KIND_SLOW, KINDS };
+static const char *const kind_names[] = {"eio", "short", "torn", "flip", "slow"};
 
 struct rule {
 	enum op op;
@@ -237,7 +240,7 @@ static void apply(struct io_uring *ring, struct io_uring_sqe *s, enum op op, con
 {
 	note("hit %s %llu %llu %u %s\n", op_names[op], r->seen, op == OP_FLUSH ? 0 : s->off, s->len,
 	     kind_names[r->kind]);
-	if (op != OP_READ && !shim.failed_ring) {
+	if (op != OP_READ && r->kind != KIND_SLOW && !shim.failed_ring) {
 		shim.failed_ring = ring;
 		shim.failed_data = s->user_data;
 		shim.failed_off = op == OP_WRITE ? s->off : ~0ull;
@@ -257,6 +260,11 @@ static void apply(struct io_uring *ring, struct io_uring_sqe *s, enum op op, con
 		break;
 	case KIND_FLIP:
 		change(s, r->n);
+		break;
+	case KIND_SLOW:
+		nanosleep(&(struct timespec){.tv_sec = (time_t)(r->n / 1000),
+					     .tv_nsec = (long)(r->n % 1000) * 1000000},
+			  NULL);
 		break;
 	case KINDS:
 		break;

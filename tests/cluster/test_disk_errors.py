@@ -7,11 +7,12 @@ A failed write ends the store's service and is never tried again; a wrong byte r
 what was acknowledged is there when the disk is whole again."""
 import hashlib
 import random
+import re
 import time
 
 from churn import Churn, OneServer, Shim, start_refused
 from common import ClusterError, eventually, run_tests
-from cluster import wait_exit
+from cluster import wait_exit, wait_for_text
 
 SUPER = "@0-65536"
 LOG = f"@65536-{65536 + (8 << 20)}"
@@ -143,6 +144,32 @@ def test_whatever_fails_while_it_opens_has_a_name_and_costs_nothing(folder):
             churn.verify()
             churn.run("--ops 50 churn")
             cluster.stop_server(0)
+
+
+def test_a_daemon_that_opens_slowly_says_how_far_it_is(folder):
+    with OneServer(folder, **OPTIONS) as cluster, Churn(cluster, "vol0", folder) as churn:
+        cluster.volume_create("vol0", VOLUME)
+        churn.start("--depth 16 --announce 300 churn")
+        churn.wait_for("acked")
+        cluster.kill_server(0)
+        churn.kill()
+        cluster.wait_unlocked()
+        # Each read of the log takes more than the second after which it says something.
+        shim, offset = Shim(folder, f"read:1+:slow=1100{LOG}"), cluster.said_bytes()
+        cluster.start_server(0, wait=False, env=shim.env)
+        server = cluster.servers[0]
+        before_ready = wait_for_text(server.log, offset, ("store: replayed",), server.pid, 60)
+        shim.heal()
+        server.wait_ready(offset)
+        told = [tuple(map(int, found)) for found in
+                re.findall(r"store: opening, step (\d+) of 8: [a-z ]+: (\d+) %$", before_ready, re.MULTILINE)]
+        assert len(told) >= len(shim.lines("hit")) - 1 > 5, before_ready
+        assert told == sorted(told), f"it goes back: {before_ready}"
+        ends = {step for step, percent in told if percent == 100}
+        assert ends == {step for step, _ in told}, f"a step does not end: {before_ready}"
+        # What lies behind the end of the log is looked at, and the log is replayed.
+        assert {5, 7} <= ends, before_ready
+        churn.verify()
 
 
 def test_a_read_that_fails_is_an_error_to_its_reader_and_harms_nobody_else(folder):

@@ -21,8 +21,6 @@ static void log_line(struct env *e, int level, const char *line)
 	if (level <= ENV_WARN)
 		fe->log_lines++;
 	snprintf(fe->last_line, sizeof(fe->last_line), "%s", line);
-	if (fe->on_line)
-		fe->on_line(fe->on_line_arg, level, line);
 	if (getenv("FAKE_ENV_LOG"))
 		fprintf(stderr, "log<%d> %s\n", level, line);
 }
@@ -196,7 +194,6 @@ static int do_write(struct fake_disk *d, const struct disk_io *io)
 static int transfer(struct fake_disk *d, const struct disk_io *io)
 {
 	d->ios++;
-	d->fe->clock.now_ns += d->io_ns;
 	switch (io->op) {
 	case DISK_READ:
 		d->read_bytes += io->len_bytes;
@@ -218,21 +215,16 @@ static int transfer(struct fake_disk *d, const struct disk_io *io)
 	return 0;
 }
 
-static bool is_held(const struct fake_disk *d, const struct disk_io *io)
-{
-	if (io->op == DISK_FLUSH)
-		return d->hold_flushes;
-	return io->op == DISK_WRITE && d->hold_from && io->offset_bytes >= d->hold_from &&
-	       (!d->hold_to || io->offset_bytes < d->hold_to);
-}
-
 /* @it, or what comes next in the queue and is not held up. */
 static struct list *unheld(struct fake_disk *d, struct list *it)
 {
-	for (uint32_t n = 0; n <= d->queue_n; n++, it = it->next)
-		if (it != &d->queue && !is_held(d, CONTAINER_OF(it, struct disk_io, link)))
+	for (uint32_t n = 0; d->hold_from && n <= d->queue_n; n++, it = it->next) {
+		const struct disk_io *io = CONTAINER_OF(it, struct disk_io, link);
+
+		if (it != &d->queue && (io->op != DISK_WRITE || io->offset_bytes < d->hold_from))
 			return it;
-	return NULL;
+	}
+	return d->hold_from ? NULL : it;
 }
 
 static bool complete_one(struct fake_disk *d)

@@ -21,8 +21,6 @@ struct fake_env {
 	bool shuffle;       /* complete transfers in random order */
 	unsigned log_lines; /* lines logged at WARN or worse */
 	char last_line[512];
-	void (*on_line)(void *arg, int level, const char *line); /* NULL: nobody listens */
-	void *on_line_arg;
 };
 
 struct fake_disk {
@@ -38,14 +36,11 @@ struct fake_disk {
 	struct list queue; /* disk_io under way */
 	uint32_t queue_n;
 	uint64_t ios, writes, flushes, read_bytes;
-	uint64_t io_ns; /* what each transfer takes of the virtual time */
 	/* Failure injection: the write (or flush) with this number, from 1, ends with -EIO. 0:
 	 * none. */
 	uint64_t fail_write, fail_flush, fail_read, reads;
 	bool stalled;       /* completes nothing */
 	uint64_t hold_from; /* writes at or beyond this offset stay under way; 0: none */
-	uint64_t hold_to;   /* ... but not at or beyond this one; 0: all */
-	bool hold_flushes;
 	uint64_t bad_block; /* reads that touch the block at this offset end with -EIO; 0: none */
 };
 
