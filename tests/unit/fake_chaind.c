@@ -380,7 +380,7 @@ void fake_lose(struct fake_cluster *k, struct fake_peer *p, struct env_conn *c)
 {
 	struct frame *f;
 
-	while ((f = fake_take(c))) {
+	while ((f = fake_conn_take(c))) {
 		if (f->hdr.type == WIRE_REQUEST && k->ghosts_n < FAKE_GHOSTS_MAX) {
 			k->ghosts[k->ghosts_n].f = f;
 			k->ghosts[k->ghosts_n++].server = p->server_id;
@@ -429,7 +429,7 @@ static bool move_conn(struct fake_cluster *k, struct env_conn *c)
 		fake_accept(c);
 		return true;
 	}
-	f = fake_take(c);
+	f = fake_conn_take(c);
 	if (!f)
 		return false;
 	if (f->hdr.type == WIRE_CONNECT)

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "lib/arena.h"
-#include "tests/unit/fake_frame.h"
 
 #define FRAMES 8192u
 
@@ -39,7 +38,10 @@ static struct env_conn *do_connect(struct env *e, const char *addr, const struct
 	CHECK(n->conns_n < FAKE_CONNS_MAX);
 	c = calloc(1, sizeof(*c));
 	CHECK(c != NULL);
-	c->net = n;
+	c->world = n;
+	c->who = "the client";
+	c->role = ROLE_CLIENT;
+	c->called = true;
 	c->ev = ev;
 	c->owner = owner;
 	c->open = true;
@@ -49,39 +51,14 @@ static struct env_conn *do_connect(struct env *e, const char *addr, const struct
 	return c;
 }
 
-static void attach(struct env *e, struct env_conn *c, const struct conn_events *ev, void *owner)
-{
-	(void)e;
-	c->ev = ev;
-	c->owner = owner;
-}
-
-static void do_send(struct env *e, struct env_conn *c, struct frame *f)
-{
-	(void)e;
-	CHECK(c->open);
-	CHECK(c->opened);
-	CHECK(c->tail - c->head < FAKE_SENT_MAX);
-	fake_frame_seal(f, f->hdr.type == WIRE_CONNECT ? ROLE_NONE : ROLE_CLIENT, "the client");
-	c->sent[c->tail++ % FAKE_SENT_MAX] = frame_ref(f);
-}
-
-static uint32_t send_queue_bytes(struct env *e, struct env_conn *c)
-{
-	(void)e;
-	(void)c;
-	return 0;
-}
-
 static void drop(struct env_conn *c)
 {
-	struct frame *f;
+	struct fake_net *n = c->world;
 
-	for (uint32_t i = 0; i < c->net->conns_n; i++)
-		if (c->net->conns[i] == c)
-			c->net->conns[i] = NULL;
-	while ((f = fake_take(c)))
-		frame_put(f);
+	for (uint32_t i = 0; i < n->conns_n; i++)
+		if (n->conns[i] == c)
+			n->conns[i] = NULL;
+	fake_conn_forget(c);
 	c->open = false;
 }
 
@@ -106,9 +83,7 @@ struct fake_net *fake_init(uint64_t seed)
 	fake_clock_init(&n->clock, 1000000000ull, seed);
 	n->clock.env.log = log_line;
 	n->clock.env.connect = do_connect;
-	n->clock.env.attach = attach;
-	n->clock.env.send = do_send;
-	n->clock.env.send_queue_bytes = send_queue_bytes;
+	fake_conn_fill_env(&n->clock.env);
 	n->clock.env.close = do_close;
 	frame_pool_init(&n->frames, FRAMES, &a);
 	buf_pool_init(&n->bufs, &bufs, &a);
@@ -165,14 +140,9 @@ void fake_accept(struct env_conn *c)
 	c->ev->opened(c, c->owner);
 }
 
-struct frame *fake_take(struct env_conn *c)
-{
-	return c->head == c->tail ? NULL : c->sent[c->head++ % FAKE_SENT_MAX];
-}
-
 void fake_deliver(struct env_conn *c, struct frame *f, enum wire_role sender)
 {
-	struct fake_net *n = c->net;
+	struct fake_net *n = c->world;
 
 	CHECK(c->opened);
 	fake_frame_seal(f, sender, "the test");
@@ -184,7 +154,7 @@ void fake_deliver(struct env_conn *c, struct frame *f, enum wire_role sender)
 void fake_reset(struct env_conn *c)
 {
 	const struct conn_events *ev = c->ev;
-	struct fake_net *n = c->net;
+	struct fake_net *n = c->world;
 	void *owner = c->owner;
 
 	c->open = false;

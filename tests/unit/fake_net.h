@@ -3,27 +3,15 @@
  * plays.
  *
  * Nothing happens by itself: the test accepts connections, takes what was sent, delivers answers,
- * resets, and lets time pass. Every frame the client sends is sealed and checked as a receiver
- * would. Keeps rules E1 to E4 of lib/env.h. One thread. */
+ * resets, and lets time pass. Keeps rules E1 to E4 of lib/env.h. One thread. */
 
 #ifndef TESTS_UNIT_FAKE_NET_H
 #define TESTS_UNIT_FAKE_NET_H
 
-#include "lib/frame.h"
 #include "tests/unit/fake_clock.h"
+#include "tests/unit/fake_conn.h"
 
 #define FAKE_CONNS_MAX 4096u
-#define FAKE_SENT_MAX 1024u
-
-struct env_conn {
-	struct fake_net *net;
-	const struct conn_events *ev;
-	void *owner;
-	char addr[ADDR_BYTES];
-	bool open, opened;
-	struct frame *sent[FAKE_SENT_MAX]; /* ring: not yet taken by the test */
-	uint32_t head, tail;
-};
 
 struct fake_net {
 	struct fake_clock clock;
@@ -49,8 +37,6 @@ void fake_advance(struct fake_net *n, uint64_t ns);
 /* The open connection to @addr, or NULL. */
 struct env_conn *fake_conn(struct fake_net *n, const char *addr);
 void fake_accept(struct env_conn *c);
-/* Next frame the client sent there, the caller's to put; NULL when none is. */
-struct frame *fake_take(struct env_conn *c);
 /* Give @f (consumed) to the client, checked as one from @sender; then run what was deferred. */
 void fake_deliver(struct env_conn *c, struct frame *f, enum wire_role sender);
 void fake_reset(struct env_conn *c);

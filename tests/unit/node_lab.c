@@ -12,18 +12,9 @@
 
 #include "lib/arena.h"
 #include "tests/unit/fake_clock.h"
-#include "tests/unit/fake_frame.h"
+#include "tests/unit/fake_conn.h"
 
-#define SENT_MAX 600u
 #define US 2u /* our server id */
-
-struct env_conn {
-	const struct conn_events *ev;
-	void *owner;
-	bool open, ours; /* ours: the node connected */
-	struct frame *sent[SENT_MAX];
-	unsigned sent_n;
-};
 
 static const struct id128 CLUSTER = {{0xcc}};
 static const struct id128 IDS[WHO_END] = {{{0xcf}}, {{1}}, {{3}}, {{0xc1}}, {{0xc2}}};
@@ -50,28 +41,24 @@ static void log_line(struct env *e, int level, const char *line)
 	snprintf(log_text + at, sizeof(log_text) - at, "<%d> %s\n", level, line);
 }
 
-static struct env_conn *conn_new(bool ours)
+static struct env_conn *conn_new(bool called)
 {
 	struct env_conn *c = calloc(1, sizeof(*c));
 
 	CHECK(c != NULL);
 	c->open = true;
-	c->ours = ours;
+	c->opened = true;
+	c->called = called;
+	c->who = "the node";
+	c->role = ROLE_NODE;
 	return c;
-}
-
-static void forget(struct env_conn *c)
-{
-	for (unsigned i = 0; i < c->sent_n; i++)
-		frame_put(c->sent[i]);
-	c->sent_n = 0;
 }
 
 static void drop_conn(enum who w)
 {
 	if (!conns[w])
 		return;
-	forget(conns[w]);
+	fake_conn_forget(conns[w]);
 	free(conns[w]);
 	conns[w] = NULL;
 }
@@ -92,29 +79,6 @@ static struct env_conn *do_connect(struct env *e, const char *addr, const struct
 	if (w == SUCC)
 		calling = c;
 	return c;
-}
-
-static void attach(struct env *e, struct env_conn *c, const struct conn_events *ev, void *owner)
-{
-	(void)e;
-	c->ev = ev;
-	c->owner = owner;
-}
-
-static void do_send(struct env *e, struct env_conn *c, struct frame *f)
-{
-	(void)e;
-	CHECK(c->open);
-	CHECK(c->sent_n < SENT_MAX);
-	fake_frame_seal(f, f->hdr.type == WIRE_CONNECT ? ROLE_NONE : ROLE_NODE, "the node");
-	c->sent[c->sent_n++] = frame_ref(f);
-}
-
-static uint32_t send_queue_bytes(struct env *e, struct env_conn *c)
-{
-	(void)e;
-	CHECK(c->open);
-	return 0;
 }
 
 static void do_close(struct env *e, struct env_conn *c)
@@ -202,28 +166,25 @@ void lab_hear(enum who w, const char *expected)
 {
 	static char text[65536];
 	struct env_conn *c = conns[w];
+	struct frame *f;
 	size_t at = 0;
 
 	run_tasks();
 	text[0] = '\0';
-	for (unsigned i = 0; c && i < c->sent_n; i++) {
-		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s", i > 0 ? "; " : "");
-		print_frame(c->sent[i], text + at, sizeof(text) - at);
+	while (c && (f = fake_conn_take(c))) {
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s", at > 0 ? "; " : "");
+		print_frame(f, text + at, sizeof(text) - at);
 		at = strlen(text);
+		frame_put(f);
 	}
 	assert_string_equal(text, expected);
-	if (c)
-		forget(c);
 }
 
 struct frame *lab_take(enum who w)
 {
-	struct env_conn *c = conns[w];
-	struct frame *f = c->sent[0];
+	struct frame *f = fake_conn_take(conns[w]);
 
-	CHECK(c->sent_n > 0);
-	c->sent_n--;
-	memmove(&c->sent[0], &c->sent[1], c->sent_n * sizeof(c->sent[0]));
+	CHECK(f != NULL);
 	return f;
 }
 
@@ -232,7 +193,7 @@ void lab_forget(void)
 	run_tasks();
 	for (unsigned w = 0; w < WHO_END; w++)
 		if (conns[w])
-			forget(conns[w]);
+			fake_conn_forget(conns[w]);
 }
 
 void lab_log_expected(const char *part)
@@ -292,7 +253,7 @@ static void answer_call(enum who w, uint32_t role)
 	c->role = role;
 	c->server_id = w == SUCC ? 3 : 0;
 	conns[w]->ev->opened(conns[w], conns[w]->owner);
-	forget(conns[w]);
+	fake_conn_forget(conns[w]);
 	lab_say(w, f);
 }
 
@@ -399,9 +360,7 @@ static void init_world(void)
 	fake_clock_init(&world, 1000000000ull, 42);
 	world.env.log = log_line;
 	world.env.connect = do_connect;
-	world.env.attach = attach;
-	world.env.send = do_send;
-	world.env.send_queue_bytes = send_queue_bytes;
+	fake_conn_fill_env(&world.env);
 	world.env.close = do_close;
 	log_text[0] = '\0';
 	calling = NULL;

@@ -21,20 +21,11 @@
 #include "lib/arena.h"
 #include "lib/status.h"
 #include "tests/unit/ctrl_test.h"
-#include "tests/unit/fake_frame.h"
+#include "tests/unit/fake_conn.h"
 
 #define SEC (1000ull * 1000 * 1000)
 #define CONNS 16u
-#define SENT 64u
 #define BODY(type, f) ((struct type *)(void *)(f)->meta)
-
-struct env_conn {
-	const struct conn_events *ev;
-	void *owner;
-	bool open;
-	struct frame *sent[SENT];
-	unsigned sent_n, taken_n;
-};
 
 static struct {
 	struct env env;
@@ -101,29 +92,6 @@ static void log_line(struct env *e, int level, const char *line)
 	(void)e;
 	if (getenv("TEST_LOG"))
 		fprintf(stderr, "<%d> %s\n", level, line);
-}
-
-static void attach(struct env *e, struct env_conn *c, const struct conn_events *ev, void *owner)
-{
-	(void)e;
-	c->ev = ev;
-	c->owner = owner;
-}
-
-static void do_send(struct env *e, struct env_conn *c, struct frame *f)
-{
-	(void)e;
-	assert_true(c->open);
-	assert_true(c->sent_n < SENT);
-	fake_frame_seal(f, ROLE_CFG, "svc");
-	c->sent[c->sent_n++] = frame_ref(f);
-}
-
-static uint32_t send_queue_bytes(struct env *e, struct env_conn *c)
-{
-	(void)e;
-	(void)c;
-	return 0;
 }
 
 static void do_close(struct env *e, struct env_conn *c)
@@ -236,10 +204,8 @@ static int fresh(void **state)
 			     .timer_cancel = timer_cancel,
 			     .defer = defer,
 			     .log = log_line,
-			     .attach = attach,
-			     .send = do_send,
-			     .send_queue_bytes = send_queue_bytes,
 			     .close = do_close};
+	fake_conn_fill_env(&w.env);
 	w.store = (struct cfgstore){store_load, store_put};
 	start();
 	assert_true(w.is_ready);
@@ -247,18 +213,14 @@ static int fresh(void **state)
 	return 0;
 }
 
-static struct frame *take(struct env_conn *c)
-{
-	return c->taken_n < c->sent_n ? c->sent[c->taken_n++] : NULL;
-}
-
 static int end(void **state)
 {
 	(void)state;
 	svc_check(svc);
 	svc_stop(svc);
+	/* What was taken as well: tests look at it until the end. */
 	for (unsigned i = 0; i < w.conns_n; i++)
-		for (unsigned k = 0; k < w.conns[i].sent_n; k++)
+		for (uint32_t k = 0; k < w.conns[i].tail; k++)
 			frame_put(w.conns[i].sent[k]);
 	assert_int_equal(w.frames.free_n, w.frames.made_n);
 	buf_pool_check(&w.bufs);
@@ -279,7 +241,7 @@ static void deliver(struct env_conn *c, struct frame *f, enum wire_role role)
 
 static void expect(struct env_conn *c, enum wire_type type, struct frame **ret)
 {
-	struct frame *f = take(c);
+	struct frame *f = fake_conn_take(c);
 
 	assert_non_null(f);
 	if (f->hdr.type != type)
@@ -289,14 +251,24 @@ static void expect(struct env_conn *c, enum wire_type type, struct frame **ret)
 		*ret = f;
 }
 
-static struct env_conn *dial(enum wire_role role, const char *name)
+/* A connection on which nothing was said yet. */
+static struct env_conn *call(void)
 {
 	struct env_conn *c = &w.conns[w.conns_n++];
-	struct frame *f = frame_new(&w.frames, WIRE_CONNECT, sizeof(struct wire_connect));
 
 	assert_true(w.conns_n <= CONNS);
-	c->open = true;
+	c->open = c->opened = true;
+	c->who = "svc";
+	c->role = ROLE_CFG;
 	svc_accept(svc, c);
+	return c;
+}
+
+static struct env_conn *dial(enum wire_role role, const char *name)
+{
+	struct env_conn *c = call();
+	struct frame *f = frame_new(&w.frames, WIRE_CONNECT, sizeof(struct wire_connect));
+
 	BODY(wire_connect, f)->role = role;
 	snprintf(BODY(wire_connect, f)->name, SERVER_NAME_BYTES, "%s", name);
 	deliver(c, f, ROLE_NONE);
@@ -391,7 +363,7 @@ static void cluster_of_three(struct env_conn *s[3], struct env_conn **ret_ctl)
 
 static void drain(struct env_conn *c)
 {
-	while (take(c))
+	while (fake_conn_take(c))
 		;
 }
 
