@@ -103,6 +103,68 @@ static void test_store_direct_pages_that_did_not_arrive_undo_their_chain_only(vo
 	rig_free(r);
 }
 
+/* Reads of one record block get no answer. */
+static struct {
+	void (*submit)(struct env_disk *d, struct disk_io *io);
+	uint64_t home[2];
+	bool on;
+} wall;
+
+static void submit_past_wall(struct env_disk *d, struct disk_io *io)
+{
+	bool there = io->offset_bytes == wall.home[0] || io->offset_bytes == wall.home[1];
+
+	if (!wall.on || io->op != DISK_READ || !there)
+		wall.submit(d, io);
+}
+
+/* Committed, in its pages, but the record that is to say so is not in memory and does not come: a
+ * checkpoint meanwhile leaves its op to replay. */
+static void test_store_direct_checkpoint_leaves_to_replay_what_has_not_landed(void **state)
+{
+	struct rig *r = rig_new(NULL, 47);
+	static uint8_t got[BLOCK_BYTES];
+	struct rig_op *op;
+	uint32_t block;
+
+	(void)state;
+	r->cache_slots = 6;
+	rig_open(r);
+	rig_chain(r, 1);
+	wall.submit = r->disk.disk.submit;
+	r->disk.disk.submit = submit_past_wall;
+	for (uint32_t i = 0; i < 24; i++) {
+		written(r, i / 4, i % 4 * 256, 256);
+		store_commit(r->s, 1, r->last[1]);
+	}
+	rig_settle(r);
+	for (uint32_t i = 0; i < 256; i++) { /* what a checkpoint is for */
+		written(r, i % 6, 3 * i % EXTENT_BLOCKS, 3);
+		store_commit(r->s, 1, r->last[1]);
+	}
+	op = written(r, 0, 64, 16);
+	block = recs_block_of(op->op.pages[0]);
+	for (uint32_t i = 0; i < 100 && recs_peek(r->s, block) != RECS_NONE; i++)
+		assert_int_equal(rig_read(r, 1, i % 6, 800 + i, 1, false, got), 0);
+	assert_int_equal(recs_peek(r->s, block), RECS_NONE); /* not in memory any more */
+	wall.home[0] = recs_home_offset(r->s, block, false);
+	wall.home[1] = recs_home_offset(r->s, block, true);
+	wall.on = true;
+	store_commit(r->s, 1, r->last[1]);
+	for (uint64_t before = r->s->stats.checkpoints; r->s->stats.checkpoints == before;)
+		assert_true(fake_step(&r->fe));
+	assert_int_equal(r->s->fresh_n, 16);
+	wall.on = false;
+	rig_crash(r, 0);
+	assert_int_equal(rig_open(r), 0);
+	store_commit(r->s, 1, r->last[1]);
+	rig_expect_part(r, 1, 0, 64, 16, op);
+	rig_settle(r);
+	rig_expect_part(r, 1, 0, 64, 16, op);
+	store_check(r->s);
+	rig_free(r);
+}
+
 static void test_store_direct_overwrites_give_their_pages_back(void **state)
 {
 	struct rig *r = rig_new_sized(44, 32u << 20, 4u << 20);
@@ -234,6 +296,7 @@ int main(void)
 		RIG_TEST(test_store_direct_large_write_costs_its_bytes_and_one_header),
 		RIG_TEST(test_store_direct_unaligned_ends_go_through_the_log),
 		RIG_TEST(test_store_direct_pages_that_did_not_arrive_undo_their_chain_only),
+		RIG_TEST(test_store_direct_checkpoint_leaves_to_replay_what_has_not_landed),
 		RIG_TEST(test_store_direct_overwrites_give_their_pages_back),
 		RIG_TEST(test_store_direct_records_outlive_a_small_cache),
 		RIG_TEST(test_store_direct_read_gets_its_record_while_time_stands_still),
