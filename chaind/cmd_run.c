@@ -129,6 +129,22 @@ static int share_with(struct program *p, uint32_t i, const struct node_config *c
 	return rc;
 }
 
+static void say_scrub(const struct program *p, uint64_t scrub_ns)
+{
+	uint64_t days = scrub_ns / NS_PER_DAY;
+
+	if (days)
+		fprintf(stderr,
+			"chaind: %s: scrubbing: all it holds is read and checked once in %llu "
+			"day%s\n",
+			p->opt->name, (unsigned long long)days, days == 1 ? "" : "s");
+	else
+		fprintf(stderr,
+			"chaind: %s: scrubbing is off (--scrub 0): what rots is found when it is "
+			"read\n",
+			p->opt->name);
+}
+
 static int share_all(struct program *p, char err[IO_ERR_BYTES])
 {
 	struct node_config common = {
@@ -149,6 +165,7 @@ static int share_all(struct program *p, char err[IO_ERR_BYTES])
 	}
 	memory_text(&p->memory, p->slices.n, text);
 	fprintf(stderr, "chaind: %s: %s\n", p->opt->name, text);
+	say_scrub(p, common.scrub_ns);
 	memcpy(common.cfg_addrs, p->cfg_addrs, sizeof(common.cfg_addrs));
 	memcpy(common.addrs, p->advertise, sizeof(common.addrs));
 	/* Whatever ends this process ends all its reactors. */

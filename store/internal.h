@@ -267,7 +267,9 @@ struct scrub { /* one page at a time (scrub.c) */
 	uint32_t page, slot; /* under the brush, its record block: both pinned */
 	uint32_t at, n;      /* blocks being read */
 	uint32_t want[PAGE_BLOCKS];
-	bool busy;
+	bool busy, saving;
+	struct super_wait saved; /* the place, on its way to the superblock */
+	uint64_t saved_page, saved_ns;
 };
 
 struct recovery;
@@ -475,6 +477,7 @@ void super_write(struct store *s, struct super_wait *w); /* w->done from the loo
 void super_good_pair(struct store *s, unsigned a, unsigned b);
 void watch_start(struct store *s);
 void scrub_start(struct store *s);
+void scrub_save(struct store *s); /* where it is, if that is not on the disk yet */
 void scrub_init(struct store *s, struct arena *a, uint64_t all_ns);
 size_t scrub_bytes(void);
 size_t recovery_bytes(void);

@@ -6,13 +6,16 @@
 #include "store/internal.h"
 
 /* Scrubbing reads every page now and then, so that rot is found while a neighbour still has the
- * block. A page at a time, spread evenly over config.scrub_ns; where it is goes into the superblock
- * with every checkpoint, so a restart goes on from there. What is found is repaired like what a
- * read finds (repair.c). Blocks whose newest version is in the log are left out: they are read on
- * their way to the page. */
+ * block. A page at a time, spread evenly over config.scrub_ns: the next one is due an interval
+ * after the last one ended, so time that was lost is not made up for. Where it is goes into the
+ * superblock with every checkpoint, now and then by itself, and at the end, so a restart goes on
+ * from there even if nobody writes. What is found is repaired like what a read finds (repair.c).
+ * Blocks whose newest version is in the log are left out: they are read on their way to the page.
+ */
 
 #define EVERY_MIN_NS 10000000ull    /* 6 MiB/s at most */
 #define EVERY_MAX_NS 60000000000ull /* a store that holds little is gone over more often */
+#define SAVE_NS 600000000000ull     /* what a power cut may cost it */
 #define LOOK_PAGES 65536u           /* passed over in one step */
 
 static void arm(struct store *s, uint64_t after_ns)
@@ -171,6 +174,31 @@ static void record_ready(struct recs_wait *w, int res)
 	store_turn(s);
 }
 
+/* ---- where it is ---- */
+
+static void saved(struct super_wait *w, int res)
+{
+	struct scrub *b = CONTAINER_OF(w, struct scrub, saved);
+
+	(void)res; /* super.c has failed the store */
+	b->saving = false;
+}
+
+void scrub_save(struct store *s)
+{
+	struct scrub *b = &s->scrub;
+
+	if (b->all_ns == 0 || b->saving || s->failed || b->saved_page == s->super.scrub_page)
+		return;
+	b->saved_page = s->super.scrub_page;
+	b->saved_ns = s->env->now_ns(s->env);
+	b->saved.done = saved;
+	b->saving = true;
+	super_write(s, &b->saved);
+}
+
+/* ---- choosing ---- */
+
 static void fired(struct env_timer *t)
 {
 	struct scrub *b = CONTAINER_OF(t, struct scrub, timer);
@@ -178,6 +206,8 @@ static void fired(struct env_timer *t)
 
 	if (s->failed || s->closing)
 		return;
+	if (s->env->now_ns(s->env) - b->saved_ns >= SAVE_NS)
+		scrub_save(s);
 	for (uint32_t n = 0; n < LOOK_PAGES; n++, s->super.scrub_page++) {
 		uint32_t id = (uint32_t)s->super.scrub_page;
 		const struct page *p = &s->pages.v[id];
@@ -209,6 +239,8 @@ void scrub_start(struct store *s)
 	if (s->scrub.all_ns == 0)
 		return;
 	s->scrub.timer.fn = fired;
+	s->scrub.saved_page = s->super.scrub_page;
+	s->scrub.saved_ns = s->env->now_ns(s->env);
 	arm(s, pace(s));
 }
 

@@ -280,6 +280,7 @@ void store_close(struct store *s, void (*done)(void *arg), void *arg)
 	s->closed_arg = arg;
 	if (!s->opened)
 		s->opened = s->failed = true; /* a store that did not open only gives back memory */
+	scrub_save(s);
 	store_turn(s);
 }
 

@@ -115,8 +115,8 @@ struct store *store_open(const struct store_config *cfg, struct arena *a,
 /* After store_config.validated, once: -EBUSY when somebody wrote the superblock since it was read.
  */
 void store_claim(struct store *s);
-/* Clean stop: wait for in-flight writes, write a final empty header; then done. The memory is the
- * caller's again. */
+/* Clean stop: wait for in-flight writes, note where scrubbing is, write a final empty header; then
+ * done. The memory is the caller's again. */
 void store_close(struct store *s, void (*done)(void *arg), void *arg);
 /* Durable; only while none is set (-EEXIST if another is). done(arg, res). */
 void store_set_cluster(struct store *s, const struct id128 *cluster,

@@ -95,6 +95,23 @@ def test_what_is_no_store_is_named_for_what_it_is(folder):
         assert "not there: make it with: chaind format" in refused(fifo + "x", cluster, "s9")
 
 
+def test_scrubbing_is_on_unless_it_is_turned_off_and_says_so(folder):
+    with new_cluster(folder, servers=1) as cluster:
+        server, argv = cluster.servers[0], list(cluster.servers[0].argv)
+        said = []
+        for options in ([], ["--scrub", "0"], ["--scrub", "1"], ["--scrub", "30"]):
+            assert cluster.stop_server(0)
+            offset = os.path.getsize(server.log)
+            server.argv = argv + options
+            cluster.start_server(0)
+            with open(server.log, encoding="utf-8") as log:
+                log.seek(offset)
+                said += re.findall(r"chaind: s1: (scrubbing.*)", log.read())
+        once = "scrubbing: all it holds is read and checked once in "
+        assert said == [f"{once}14 days", "scrubbing is off (--scrub 0): what rots is found when it is read",
+                        f"{once}1 day", f"{once}30 days"], said
+
+
 def test_a_second_signal_ends_it_at_once(folder):
     with new_cluster(folder) as cluster:
         cluster.volume_create("vol0", "128M")
