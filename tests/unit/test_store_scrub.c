@@ -69,7 +69,7 @@ static void run_until(struct rig *r, uint64_t to)
 		while (fake_step_now(&r->fe))
 			;
 		next = NULL;
-		LIST_FOR_EACH(it, &r->fe.timers)
+		LIST_FOR_EACH(it, &r->fe.clock.timers)
 		{
 			struct env_timer *t = CONTAINER_OF(it, struct env_timer, link);
 
@@ -80,7 +80,7 @@ static void run_until(struct rig *r, uint64_t to)
 			break;
 		assert_true(fake_step(&r->fe));
 	}
-	r->fe.now_ns = MAX(r->fe.now_ns, to);
+	r->fe.clock.now_ns = MAX(r->fe.clock.now_ns, to);
 }
 
 static uint64_t passes(const struct rig *r)
@@ -94,7 +94,7 @@ static uint64_t passes(const struct rig *r)
 static void test_store_scrub_reads_its_share_and_no_more(void **state)
 {
 	struct rig *r = idle_store(91, PERIOD_NS);
-	uint64_t from = r->fe.now_ns, before;
+	uint64_t from = r->fe.clock.now_ns, before;
 
 	(void)state;
 	/* In any part of the period its part of the pages. */
@@ -117,12 +117,12 @@ static void test_store_scrub_has_a_highest_and_a_lowest_rate(void **state)
 	struct rig *r = idle_store(92, 1);
 
 	(void)state;
-	run_until(r, r->fe.now_ns + 10 * NS_PER_S);
+	run_until(r, r->fe.clock.now_ns + 10 * NS_PER_S);
 	assert_true(spy.reads <= 10 * 100);
 	assert_true(spy.reads > 900);
 	rig_free(r);
 	r = idle_store(92, 1000 * PERIOD_NS);
-	run_until(r, r->fe.now_ns + 3600 * NS_PER_S);
+	run_until(r, r->fe.clock.now_ns + 3600 * NS_PER_S);
 	assert_true(spy.reads <= 60);
 	assert_true(spy.reads >= 58);
 	rig_free(r);
@@ -134,21 +134,21 @@ static void test_store_scrub_does_not_make_up_for_lost_time(void **state)
 	uint64_t before;
 
 	(void)state;
-	run_until(r, r->fe.now_ns + 10 * EACH_NS);
+	run_until(r, r->fe.clock.now_ns + 10 * EACH_NS);
 	/* The clock jumps, as after a suspension: one page is due, not all that were. */
-	r->fe.now_ns += 30 * PERIOD_NS;
+	r->fe.clock.now_ns += 30 * PERIOD_NS;
 	before = spy.reads;
-	run_until(r, r->fe.now_ns + 10 * EACH_NS);
+	run_until(r, r->fe.clock.now_ns + 10 * EACH_NS);
 	assert_true(spy.reads - before <= 11);
 	assert_true(spy.reads - before >= 9);
 	/* The disk takes two hours for one page. */
 	spy.hold = true;
 	before = spy.reads;
-	run_until(r, r->fe.now_ns + PERIOD_NS / 2);
+	run_until(r, r->fe.clock.now_ns + PERIOD_NS / 2);
 	assert_int_equal(spy.reads - before, 1);
 	spy.hold = false;
 	spy.submit(&r->disk.disk, spy.held);
-	run_until(r, r->fe.now_ns + 10 * EACH_NS);
+	run_until(r, r->fe.clock.now_ns + 10 * EACH_NS);
 	assert_true(spy.reads - before <= 11);
 	assert_true(spy.reads - before >= 9);
 	rig_free(r);
@@ -165,7 +165,7 @@ static void test_store_scrub_of_an_idle_store_survives_restarts(void **state)
 		uint64_t place;
 
 		assert_true(start < 30);
-		run_until(r, r->fe.now_ns + PERIOD_NS / 12);
+		run_until(r, r->fe.clock.now_ns + PERIOD_NS / 12);
 		place = r->s->super.scrub_page;
 		assert_true(spy.reads > before); /* each start gets somewhere */
 		before = spy.reads;
@@ -197,7 +197,7 @@ static void test_store_scrub_writes_its_place_seldom(void **state)
 	uint64_t from, generation = r->s->super.generation;
 
 	(void)state;
-	from = r->fe.now_ns;
+	from = r->fe.clock.now_ns;
 	run_until(r, from + PERIOD_NS);
 	assert_true(r->s->super.generation > generation);
 	assert_true(r->s->super.generation - generation <= PERIOD_NS / SAVED_NS);
@@ -209,9 +209,9 @@ static void test_store_scrub_that_is_off_reads_nothing(void **state)
 	struct rig *r = idle_store(96, 0);
 
 	(void)state;
-	run_until(r, r->fe.now_ns + 30 * PERIOD_NS);
+	run_until(r, r->fe.clock.now_ns + 30 * PERIOD_NS);
 	assert_int_equal(spy.reads, 0);
-	assert_true(list_empty(&r->fe.timers));
+	assert_true(list_empty(&r->fe.clock.timers));
 	rig_free(r);
 }
 
