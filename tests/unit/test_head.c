@@ -292,6 +292,65 @@ static void test_head_answers_busy_while_the_chain_below_is_cut_or_full(void **s
 	lab_end();
 }
 
+/* W8: an op takes the pages of its whole range, however little it carries. */
+static void test_head_charges_every_page_of_the_range_before_numbering(void **s)
+{
+	struct lab_req same = {
+		.kind = REQ_WRITE_SAME, .no = 2, .len = 3 * PAGE_BYTES, .fill = 0xaa};
+	struct lab_req q;
+
+	(void)s;
+	start();
+	lab_mark(SUCC, 1, 3); /* two pages */
+	lab_request(CLIENT, &same);
+	lab_hear(CLIENT, "REPLY 2: -28");
+	lab_hear(SUCC, "");
+	same.fill = 0; /* takes none */
+	same.extent = 1;
+	lab_request(CLIENT, &same);
+	lab_hear(SUCC, "FORWARD 2 WRITE_SAME 0+48; TOKENS 2");
+	lab_mark(SUCC, 2, 3);
+	same = (struct lab_req){
+		.kind = REQ_WRITE_SAME, .no = 3, .len = 2 * PAGE_BYTES, .fill = 0xaa};
+	lab_request(CLIENT, &same);
+	lab_hear(SUCC, "FORWARD 3 WRITE_SAME 0+32; TOKENS 3");
+	/* Both are in use, but that may change. */
+	q = write_block(4, 32, 1);
+	lab_request(CLIENT, &q);
+	lab_hear(CLIENT, "REPLY 4: -11");
+	lab_mark(SUCC, 3, 1);
+	lab_request(CLIENT, &q);
+	lab_hear(CLIENT, "REPLY 4: -28");
+	q = write_block(4, 0, 1); /* its page is there */
+	lab_request(CLIENT, &q);
+	lab_hear(SUCC, "FORWARD 4 WRITE 0+1; TOKENS 4");
+	lab_mark(SUCC, 4, 1000);
+	lab_end();
+}
+
+static void test_head_has_each_page_back_once(void **s)
+{
+	struct lab_req q[] = {write_block(2, 0, 1), write_block(3, 16, 1), write_block(4, 32, 1)};
+
+	(void)s;
+	start();
+	lab_mark(SUCC, 1, 3);
+	lab_request(CLIENT, &q[0]);
+	lab_request(CLIENT, &q[1]);
+	lab_hear(SUCC, "FORWARD 2 WRITE 0+1; TOKENS 2; FORWARD 3 WRITE 16+1; TOKENS 3");
+	lab_request(CLIENT, &q[2]);
+	lab_hear(CLIENT, "REPLY 4: -11");
+	/* The first is committed, and there is room for the second alone. */
+	lab_mark(SUCC, 2, 2);
+	lab_request(CLIENT, &q[2]);
+	lab_hear(CLIENT, "REPLY 4: -11");
+	lab_mark(SUCC, 3, 2);
+	lab_request(CLIENT, &q[2]);
+	lab_hear(SUCC, "FORWARD 4 WRITE 32+1; TOKENS 4");
+	lab_mark(SUCC, 4, 1000);
+	lab_end();
+}
+
 static void test_head_numbers_nothing_before_what_it_resumed_with_is_committed(void **s)
 {
 	(void)s;
@@ -321,6 +380,8 @@ int main(void)
 		cmocka_unit_test(test_head_compares_and_writes_or_sequences_the_miscompare),
 		cmocka_unit_test(test_head_drops_what_waits_for_a_block_when_its_session_is_over),
 		cmocka_unit_test(test_head_of_a_volume_being_deleted_takes_unmap_only),
+		cmocka_unit_test(test_head_charges_every_page_of_the_range_before_numbering),
+		cmocka_unit_test(test_head_has_each_page_back_once),
 		cmocka_unit_test(test_head_answers_busy_while_the_chain_below_is_cut_or_full),
 		cmocka_unit_test(
 			test_head_numbers_nothing_before_what_it_resumed_with_is_committed),

@@ -109,6 +109,47 @@ static void test_node_tail_reads_only_after_what_it_resumed_with_is_committed(vo
 	lab_end();
 }
 
+/* The credit in the next COMMITS to the predecessor. */
+static uint64_t told_credit(void)
+{
+	struct frame *f;
+	uint64_t credit;
+
+	lab_time(0);
+	f = lab_take(PRED);
+	credit = ((const struct wire_mark *)(const void *)f->meta)->commit;
+
+	assert_int_equal(f->hdr.type, WIRE_COMMITS);
+	frame_put(f);
+	return credit;
+}
+
+/* W8: pages that everyone from here down has, plus one. */
+static void test_node_tells_the_least_credit_from_here_down(void **s)
+{
+	(void)s;
+	lab_start(&MIDDLE);
+	fake_store.bytes_free = 100 * PAGE_BYTES;
+	lab_mark(SUCC, 0, 40);
+	lab_forget();
+	lab_forward(1, 0, 0, 1);
+	lab_mark(PRED, 1, 0);
+	lab_mark(SUCC, 1, 40);
+	assert_int_equal(told_credit(), 40);
+	lab_forward(2, 0, 0, 1);
+	lab_mark(PRED, 2, 0);
+	lab_mark(SUCC, 2, 1000);
+	assert_int_equal(told_credit(), 101);
+	/* Without anything to commit: when it has changed by much. */
+	lab_time(1000000000);
+	lab_forget();
+	fake_store.bytes_free = 0;
+	lab_time(1000000000);
+	assert_int_equal(told_credit(), 1);
+	lab_hear(PRED, "");
+	lab_end();
+}
+
 static void test_node_sends_again_after_a_broken_link_what_the_successor_lacks(void **s)
 {
 	(void)s;
@@ -427,6 +468,7 @@ int main(void)
 		cmocka_unit_test(test_node_registers_as_any_start_cfgsvc_may_know),
 		cmocka_unit_test(test_node_writes_nothing_while_another_daemon_has_its_store),
 		cmocka_unit_test(test_node_stop_tells_no_credit_and_waits_for_what_is_in_flight),
+		cmocka_unit_test(test_node_tells_the_least_credit_from_here_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -430,6 +430,44 @@ static void test_store_credit_is_kept_whatever_other_chains_do(void **state)
 	rig_free(r);
 }
 
+/* G5: the same while overwrites hold all the pages they can get, none of them given back yet. */
+static void test_store_credit_is_kept_while_pages_are_lent(void **state)
+{
+	struct rig *r = rig_new_sized(18, 48u << 20, SMALL_LOG);
+	uint32_t promised[RIG_CHAINS + 1], n = 0;
+	struct rig_op *op;
+
+	(void)state;
+	rig_open(r);
+	for (uint32_t c = 1; c <= RIG_CHAINS; c++)
+		rig_chain(r, c);
+	for (uint32_t c = 2; c <= RIG_CHAINS; c++)
+		promised[c] = store_credit(r->s, c);
+	while (write_through(r, 1, n / 64, n % 64 * 16, 16, &op) == 0)
+		n++;
+	rig_settle(r);
+	assert_int_equal(r->s->pages.spare_used, 0);
+	/* Nothing is committed: nothing is given up. */
+	for (uint32_t i = 0; i < WINDOW_BYTES_MAX / PAGE_BYTES; i++) {
+		assert_int_equal(rig_try_write(r, 1, i / 64, i % 64 * 16, 16, &op), 0);
+		assert_true(pages_room(&r->s->pages) >= r->s->reserved_n);
+		if (op->op.pages_n == 0)
+			break;
+		while (fake_step_now(&r->fe))
+			;
+	}
+	assert_int_equal(op->op.pages_n, 0);
+	assert_true(r->s->pages.spare_used >= r->s->pages.spare_max);
+	/* Ops of a chain that was promised pages take them all. */
+	for (uint32_t c = 2; c <= RIG_CHAINS; c++) {
+		for (uint32_t i = 0; i < promised[c]; i++)
+			assert_int_equal(rig_try_write(r, c, 0, i * 16, 1, &op), 0);
+		rig_wait(r, &op->is_done);
+	}
+	store_check(r->s);
+	rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -443,6 +481,7 @@ int main(void)
 		RIG_TEST(test_store_credit_is_kept_whatever_other_chains_do),
 		RIG_TEST(test_store_nearly_full_log_takes_in_what_goes_out),
 		RIG_TEST(test_store_full_log_has_no_row_of_checkpoints),
+		RIG_TEST(test_store_credit_is_kept_while_pages_are_lent),
 		RIG_TEST(test_store_megabyte_ops_fit_a_log_of_eight),
 	};
 
