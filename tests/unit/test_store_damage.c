@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
-#include "store/format.h"
+#include "store/internal.h"
 #include "tests/unit/store_rig.h"
 
 /* A store with 6 batches in its log, all acknowledged; the last one proved by an empty header. */
@@ -95,6 +95,36 @@ static void test_store_open_makes_durable_what_it_read_before_it_writes(void **s
 		assert_int_equal(r->last[1], 6);
 		rig_crash(r, 0);
 	}
+	rig_free(r);
+}
+
+/* What an earlier start left under way must never pass for this one's. */
+static void test_store_start_and_generation_are_above_all_that_was_seen(void **state)
+{
+	struct rig *r = rig_with_log(30);
+	uint64_t start, generation;
+
+	(void)state;
+	assert_int_equal(rig_open(r), 0);
+	start = r->s->super.start;
+	rig_crash(r, 0);
+	assert_int_equal(rig_open(r), 0);
+	assert_true(r->s->super.start > start);
+	start = r->s->super.start;
+	rig_crash(r, 0);
+	/* The superblocks went back, the log did not; a single copy is newer still. */
+	for (unsigned i = 0; i < SUPER_COPIES; i++) {
+		struct disk_super sb = *super_copy(r, i);
+
+		sb.start--;
+		sb.generation += i == 3 ? 7 : 0;
+		super_seal(&sb);
+		fake_disk_poke(&r->disk, super_offset_bytes(i), &sb, sizeof(sb));
+	}
+	generation = super_copy(r, 3)->generation;
+	assert_int_equal(rig_open(r), 0);
+	assert_true(r->s->super.start > start);
+	assert_true(r->s->super.generation > generation);
 	rig_free(r);
 }
 
@@ -538,6 +568,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		RIG_TEST(test_store_opens_with_any_two_equal_superblocks),
 		RIG_TEST(test_store_open_keeps_the_good_superblocks_until_others_are_durable),
+		RIG_TEST(test_store_start_and_generation_are_above_all_that_was_seen),
 		RIG_TEST(test_store_open_makes_durable_what_it_read_before_it_writes),
 		RIG_TEST(test_store_names_what_is_no_store_of_ours),
 		RIG_TEST(test_store_only_good_pair_of_superblocks_is_written_last),

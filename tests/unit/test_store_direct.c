@@ -290,6 +290,70 @@ static void test_store_direct_failed_page_write_fails_the_store_and_every_op(voi
 	rig_free(r);
 }
 
+/* G4: a late write would land in what somebody else put there. */
+static void test_store_page_is_not_reused_while_a_transfer_runs_on_it(void **state)
+{
+	const struct page_key key = {.volume = 1};
+	struct rig *r = rig_new(NULL, 48);
+	struct rig_op *op;
+	struct page *p;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	written(r, 0, 0, 16);
+	store_commit(r->s, 1, 1);
+	rig_settle(r);
+	p = pages_find(&r->s->pages, &key);
+	assert_non_null(p);
+	p->pins++;
+	op = rig_unmap(r, 1, 0, 0, 16);
+	rig_wait(r, &op->is_done);
+	store_commit(r->s, 1, 2);
+	rig_settle(r);
+	assert_int_equal(p->state, PAGE_LIMBO);
+	p->pins--;
+	written(r, 1, 0, 16);
+	store_commit(r->s, 1, 3);
+	rig_settle(r);
+	assert_int_equal(p->state, PAGE_FREE);
+	store_check(r->s);
+	rig_free(r);
+}
+
+/* G4: until then a power cut may bring its owner back. */
+static void test_store_page_is_not_reused_before_a_later_checkpoint_is_durable(void **state)
+{
+	const struct page_key key = {.volume = 1};
+	struct rig *r = rig_new(NULL, 49);
+	uint64_t generation;
+	struct rig_op *op;
+	struct page *p;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	written(r, 0, 0, 16);
+	store_commit(r->s, 1, 1);
+	rig_settle(r);
+	p = pages_find(&r->s->pages, &key);
+	assert_non_null(p);
+	op = rig_unmap(r, 1, 0, 0, 16);
+	rig_wait(r, &op->is_done);
+	store_commit(r->s, 1, 2);
+	assert_int_equal(p->state, PAGE_LIMBO);
+	generation = r->s->super.ckpt_generation;
+	while (p->state != PAGE_FREE)
+		assert_true(fake_step(&r->fe));
+	for (unsigned i = 0; i < SUPER_COPIES; i++) {
+		const struct disk_super *sb =
+			(const void *)(r->disk.durable + super_offset_bytes(i));
+
+		assert_true(sb->ckpt_generation > generation);
+	}
+	rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -301,6 +365,8 @@ int main(void)
 		RIG_TEST(test_store_direct_records_outlive_a_small_cache),
 		RIG_TEST(test_store_direct_read_gets_its_record_while_time_stands_still),
 		RIG_TEST(test_store_direct_failed_page_write_fails_the_store_and_every_op),
+		RIG_TEST(test_store_page_is_not_reused_while_a_transfer_runs_on_it),
+		RIG_TEST(test_store_page_is_not_reused_before_a_later_checkpoint_is_durable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -112,6 +112,11 @@ static void test_store_full_takes_numbered_large_writes_to_the_last_page(void **
 	assert_int_equal(r->s->pages.free_n, 3);
 	op = numbered(r, 100, 16, 56);
 	rig_expect_part(r, 1, 100, 16, 56, op);
+	/* Fewer are free than it covers: through the log. */
+	assert_int_equal(r->s->pages.free_n, 2);
+	op = numbered(r, 100, 16, 48);
+	assert_int_equal(op->op.pages_n, 0);
+	rig_expect_part(r, 1, 100, 16, 48, op);
 	rig_settle(r);
 	store_check(r->s);
 	rig_free(r);
