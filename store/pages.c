@@ -487,8 +487,12 @@ void pages_ckpt_begin(struct pages *g)
 
 uint32_t pages_ckpt_end(struct pages *g)
 {
-	uint32_t id = g->limbo_old, freed = 0;
+	uint32_t id, freed = 0;
 
+#ifdef CRASH_PLANT_LIMBO_TOO_SHORT
+	pages_ckpt_begin(g);
+#endif
+	id = g->limbo_old;
 	g->limbo_old = PAGE_NONE;
 	while (id != PAGE_NONE) {
 		struct page *p = &g->v[id];

@@ -57,6 +57,10 @@ static bool page_ok(const struct store_op *op, uint32_t i, const uint8_t *data)
 	for (uint32_t b = 0; b < PAGE_BLOCKS; b++) {
 		const struct block_addr at = {op->rec.volume, op->rec.extent, first + b};
 
+#ifdef CRASH_PLANT_PROVE_FIRST_BLOCK
+		if (b > 0)
+			return true;
+#endif
 		if (crc_block(&at, data + (size_t)b * BLOCK_BYTES) !=
 		    op->crcs[at.block - op->rec.block])
 			return false;

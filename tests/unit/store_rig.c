@@ -190,15 +190,6 @@ void rig_kill(struct rig *r)
 	dead(r);
 }
 
-void rig_kill(struct rig *r)
-{
-	fake_env_crash(&r->fe);
-	fake_disk_kill(&r->disk);
-	drop_memory(r);
-	r->s = NULL;
-	remake_pool(r);
-}
-
 void rig_wait(struct rig *r, const bool *flag)
 {
 	fake_run(&r->fe, flag);

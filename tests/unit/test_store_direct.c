@@ -354,6 +354,24 @@ static void test_store_page_is_not_reused_before_a_later_checkpoint_is_durable(v
 	rig_free(r);
 }
 
+static void test_store_direct_last_page_of_an_unproved_op_is_looked_at(void **state)
+{
+	struct rig *r = rig_new(NULL, 50);
+	struct rig_op *op;
+	uint64_t at;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	op = written(r, 0, 0, 64);
+	at = r->s->super.pages_offset_bytes + (op->op.pages[3] + 1ull) * PAGE_BYTES - 1;
+	rig_crash(r, 0);
+	fake_disk_poke(&r->disk, at, "x", 1);
+	assert_int_equal(rig_open(r), 0);
+	assert_int_equal(r->last[1], 0);
+	rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,6 +385,7 @@ int main(void)
 		RIG_TEST(test_store_direct_failed_page_write_fails_the_store_and_every_op),
 		RIG_TEST(test_store_page_is_not_reused_while_a_transfer_runs_on_it),
 		RIG_TEST(test_store_page_is_not_reused_before_a_later_checkpoint_is_durable),
+		RIG_TEST(test_store_direct_last_page_of_an_unproved_op_is_looked_at),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
