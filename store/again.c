@@ -91,6 +91,10 @@ static bool payload_ok(const struct again *g)
 	return log_item_payload_ok(&item, g->buf.data);
 }
 
+static void read_original(struct store *s);
+
+/* What came may have been wrong just this once, and other chains are not to stop for it: once more.
+ * An op that was committed meanwhile needs no copy. */
 static void original_read(struct disk_io *io, int res)
 {
 	struct again *g = CONTAINER_OF(io, struct again, io);
@@ -100,6 +104,15 @@ static void original_read(struct disk_io *io, int res)
 	s->log.ring[g->ring].pins--;
 	if (res == 0 && !s->failed && !payload_ok(g))
 		res = -EBADMSG;
+	if (res && !s->failed && g->next <= g->chain->committed) {
+		next_op(s);
+		return;
+	}
+	if (res && !s->failed && !g->reread) {
+		g->reread = true;
+		read_original(s);
+		return;
+	}
 	if (res)
 		store_fail(s, "device log: a pending op cannot be read", res);
 	if (s->failed) {
@@ -108,6 +121,21 @@ static void original_read(struct disk_io *io, int res)
 	} else {
 		write_copy(s);
 	}
+}
+
+static void read_original(struct store *s)
+{
+	struct again *g = &s->again;
+	const struct store_op *op = &g->shadow;
+
+	g->state = AGAIN_READ;
+	s->log.ring[g->ring].pins++;
+	g->io = (struct disk_io){.op = DISK_READ,
+				 .offset_bytes = op->payload_offset,
+				 .len_bytes = op_log_blocks(op) * BLOCK_BYTES,
+				 .data = g->buf.data,
+				 .done = original_read};
+	store_submit(s, &g->io);
 }
 
 static void next_op(struct store *s)
@@ -140,15 +168,9 @@ static void next_op(struct store *s)
 		write_copy(s);
 		return;
 	}
-	g->state = AGAIN_READ;
 	g->ring = op_ring(op);
-	s->log.ring[g->ring].pins++;
-	g->io = (struct disk_io){.op = DISK_READ,
-				 .offset_bytes = op->payload_offset,
-				 .len_bytes = op_log_blocks(op) * BLOCK_BYTES,
-				 .data = g->buf.data,
-				 .done = original_read};
-	store_submit(s, &g->io);
+	g->reread = false;
+	read_original(s);
 }
 
 /* Blocks between @op and the head. */

@@ -215,6 +215,7 @@ struct again { /* the stuck chain whose pending ops are written again */
 	struct buf buf;               /* its payload; belongs to no pool */
 	struct disk_io io;
 	uint32_t ring;   /* pinned while it is read */
+	bool reread;     /* for the second time */
 	uint64_t copies; /* ever made */
 	struct again_place at[PENDING_SLOTS];
 };

@@ -183,6 +183,65 @@ static void test_store_stuck_chain_does_not_jam_the_log(void **state)
 	rig_free(r);
 }
 
+static struct {
+	struct rig *r;
+	void (*submit)(struct env_disk *d, struct disk_io *io);
+	unsigned reads;
+	bool commit; /* its chain wakes up while the second is under way */
+} copying;
+
+/* The first read of what is to be copied fails; with .commit each. */
+static void copying_submit(struct env_disk *d, struct disk_io *io)
+{
+	struct store *s = copying.r->s;
+	bool original = s && io == &s->again.io;
+
+	if (original)
+		copying.r->disk.bad_block =
+			copying.reads++ == 0 || copying.commit ? io->offset_bytes : 0;
+	copying.submit(d, io);
+	if (original && copying.commit && copying.reads == 1)
+		store_commit(s, 1, 1);
+}
+
+static void stuck_op_cannot_be_read(uint64_t seed, bool wakes_up)
+{
+	struct rig *r = rig_new_sized(seed, 64u << 20, 8u << 20);
+	struct rig_op *stuck, *op;
+
+	rig_open(r);
+	rig_chain(r, 1);
+	rig_chain(r, 2);
+	copying.r = r;
+	copying.submit = r->disk.disk.submit;
+	copying.reads = 0;
+	copying.commit = wakes_up;
+	r->disk.disk.submit = copying_submit;
+	stuck = rig_write(r, 1, 0, 1, 3);
+	rig_wait(r, &stuck->is_done);
+	for (unsigned i = 0; i < 150; i++)
+		assert_int_equal(write_through(r, 2, 0, i % 4 * 128 + 1, 14, &op), 0);
+	assert_int_equal(copying.reads > 1, !wakes_up);
+	assert_true(copying.reads > 0);
+	r->disk.bad_block = 0;
+	if (!wakes_up)
+		rig_expect_fetch(r, 1, 1, stuck);
+	store_check(r->s);
+	rig_free(r);
+}
+
+static void test_store_stuck_chain_that_cannot_be_read_once_stops_nobody(void **state)
+{
+	(void)state;
+	stuck_op_cannot_be_read(24, false);
+}
+
+static void test_store_stuck_chain_that_wakes_up_needs_not_be_read(void **state)
+{
+	(void)state;
+	stuck_op_cannot_be_read(25, true);
+}
+
 /* Others go on while a chain is copied: they must leave room for the copies that are to come. */
 static void test_store_stuck_chain_is_copied_whatever_others_write_meanwhile(void **state)
 {
@@ -480,6 +539,8 @@ int main(void)
 		RIG_TEST(test_store_full_takes_numbered_large_writes_to_the_last_page),
 		RIG_TEST(test_store_ledger_balances_to_zero_when_everything_is_unmapped),
 		RIG_TEST(test_store_stuck_chain_does_not_jam_the_log),
+		RIG_TEST(test_store_stuck_chain_that_cannot_be_read_once_stops_nobody),
+		RIG_TEST(test_store_stuck_chain_that_wakes_up_needs_not_be_read),
 		RIG_TEST(test_store_stuck_chain_is_copied_whatever_others_write_meanwhile),
 		RIG_TEST(test_store_stuck_chain_may_wake_up_while_it_is_copied),
 		RIG_TEST(test_store_write_same_of_whole_extents_fits_any_index),
