@@ -294,6 +294,7 @@ struct store {
 	struct list direct_free;
 	struct repair repairs[REPAIRS_MAX];
 	struct list repairs_done; /* store_repair */
+	struct list repairs_full; /* store_read: all of repairs[] are in use */
 	void (*on_bad)(void *arg, const struct store_bad *b);
 	void *on_bad_arg;
 	uint32_t direct_free_n;
@@ -447,6 +448,7 @@ void read_pump(struct store *s);
 void reads_tell(struct store *s);
 void store_read_start(struct store *s, struct store_read *r);
 void read_repaired(struct store *s, struct store_read *r, int res);
+void read_repair_freed(struct store *s); /* one that waited for any may ask */
 /* NULL: nobody to ask. */
 struct repair *repair_want(struct store *s, const struct store_bad *bad);
 void repair_wait(struct repair *r, struct store_read *read);

@@ -175,6 +175,12 @@ static bool wait_for_repair(struct store *s, struct store_read *r)
 	struct repair *repair = repair_want(s, &bad);
 
 	st->bad = false;
+	if (!repair && s->on_bad && !s->closing && !s->failed) {
+		s->stats.bad_blocks--; /* it counts when it is asked for */
+		st->waiting = true;
+		list_add_tail(&s->repairs_full, &r->link);
+		return true;
+	}
 	if (!repair) {
 		r->res = -EBADMSG;
 		return false;
@@ -198,6 +204,18 @@ static void read_settled(struct store *s, struct store_read *r)
 		return;
 	}
 	finish(s, r);
+}
+
+void read_repair_freed(struct store *s)
+{
+	struct list *it;
+
+	while ((it = list_pop(&s->repairs_full))) {
+		struct store_read *r = CONTAINER_OF(it, struct store_read, link);
+
+		state_of(r)->waiting = false;
+		restart(s, r);
+	}
 }
 
 void read_repaired(struct store *s, struct store_read *r, int res)
@@ -524,6 +542,7 @@ void read_init(struct store *s, struct arena *a)
 	s->read_ios = arena_alloc(a, READ_IOS * sizeof(struct read_io), ARENA_ALIGN);
 	list_init(&s->reads);
 	list_init(&s->reads_done);
+	list_init(&s->repairs_full);
 	list_init(&s->read_free);
 	for (unsigned i = 0; i < READ_IOS; i++)
 		list_add_tail(&s->read_free, &s->read_ios[i].link);

@@ -61,6 +61,7 @@ void repair_resolve(struct store *s, struct repair *r, int res)
 	}
 	s->stats.repaired_blocks += res == 0 && r->running;
 	r->used = false;
+	read_repair_freed(s);
 	store_turn(s);
 }
 

@@ -468,9 +468,68 @@ static void test_store_that_nobody_claims_is_not_written_to(void **state)
 	rig_free(r);
 }
 
+#define ROTTEN (REPAIRS_MAX + 16u)
+
+/* More bad blocks at once than can be asked for: none is a medium error for that. */
+static void test_store_repair_of_very_many_at_once_waits_its_turn(void **state)
+{
+	static struct await_read read[ROTTEN];
+	struct rig *r = rig_new(NULL, 77);
+	struct rig_op *op;
+	unsigned got = 0;
+
+	(void)state;
+	r->ask = true;
+	rig_open(r);
+	rig_chain(r, 1);
+	op = rig_write(r, 1, 0, 0, ROTTEN);
+	rig_wait(r, &op->is_done);
+	store_commit(r->s, 1, 1);
+	rig_settle(r);
+	for (uint32_t b = 0; b < ROTTEN; b++) {
+		const struct page_key key = {1, 0, b / PAGE_BLOCKS};
+		uint32_t page = pages_id(&r->s->pages, pages_find(&r->s->pages, &key));
+		uint64_t at = page_offset(r->s, page) + b % PAGE_BLOCKS * BLOCK_BYTES;
+
+		r->disk.seen[at] ^= 1;
+	}
+	for (uint32_t b = 0; b < ROTTEN; b++) {
+		read[b] = (struct await_read){
+			.read = {.chain = 1, .volume = 1, .block = b, .blocks = 1}};
+		await_read(r->s, &read[b]);
+	}
+	while (r->asked < REPAIRS_MAX)
+		assert_true(fake_step_now(&r->fe));
+	while (fake_step_now(&r->fe))
+		continue;
+	for (uint32_t b = 0; b < ROTTEN; b++)
+		assert_false(read[b].done);
+	while (got < ROTTEN) {
+		got = 0;
+		for (unsigned i = 0; i < REPAIRS_MAX; i++) {
+			if (!r->s->repairs[i].used || r->s->repairs[i].answer)
+				continue;
+			r->bad = r->s->repairs[i].what;
+			assert_int_equal(answer(r, op), 0);
+		}
+		while (fake_step_now(&r->fe))
+			continue;
+		for (uint32_t b = 0; b < ROTTEN; b++)
+			got += read[b].done;
+	}
+	for (uint32_t b = 0; b < ROTTEN; b++) {
+		assert_int_equal(read[b].res, 0);
+		buf_put(read[b].read.data);
+	}
+	assert_int_equal(r->s->stats.bad_blocks, ROTTEN);
+	assert_int_equal(r->s->stats.repaired_blocks, ROTTEN);
+	rig_free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		RIG_TEST(test_store_repair_of_very_many_at_once_waits_its_turn),
 		RIG_TEST(test_store_repair_read_waits_for_a_neighbours_block),
 		RIG_TEST(test_store_repair_without_a_good_copy_is_a_medium_error),
 		RIG_TEST(test_store_repair_overwritten_meanwhile_is_no_longer_needed),
