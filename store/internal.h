@@ -329,6 +329,8 @@ struct store {
 	struct watch watch;
 	struct scrub scrub;
 	struct super_wait cluster_wait, ckpt_wait, open_wait, registered_wait;
+	uint64_t lost_told_ns,
+		lost_untold; /* medium errors: when one was told, how many were not */
 	struct store_stats stats;
 	uint32_t ios;
 	struct recovery *recovery;
@@ -455,6 +457,7 @@ void repair_wait(struct repair *r, struct store_read *read);
 void repair_pump(struct store *s);
 void repair_tell(struct store *s);
 void repair_resolve(struct store *s, struct repair *r, int res);
+void repair_tell_lost(struct store *s, const struct store_bad *bad);
 int repair_vouches(const struct store *s, const struct store_read *r);
 void destage_repair(struct store *s, struct repair *r);
 bool destage_has_page(const struct store *s, const struct page_key *key);

@@ -182,6 +182,7 @@ static bool wait_for_repair(struct store *s, struct store_read *r)
 		return true;
 	}
 	if (!repair) {
+		repair_tell_lost(s, &bad);
 		r->res = -EBADMSG;
 		return false;
 	}

@@ -23,6 +23,29 @@ static bool same_block(const struct store_bad *a, const struct store_bad *b)
 	       a->crc == b->crc;
 }
 
+#define TELL_EVERY_NS 1000000000ull
+
+/* A medium error is heard of where the store runs, too, and not by its reader alone. */
+void repair_tell_lost(struct store *s, const struct store_bad *bad)
+{
+	uint64_t now_ns = s->env->now_ns(s->env);
+
+	if (s->lost_told_ns && now_ns < s->lost_told_ns + TELL_EVERY_NS) {
+		s->lost_untold++;
+		return;
+	}
+	env_logf(s->env, ENV_ERR,
+		 "store: block %u of extent %llu of volume %llu (chain %u) is bad here and nobody "
+		 "was "
+		 "found to have it: a medium error to its reader until it is written again (%llu "
+		 "more "
+		 "since the last such line)",
+		 bad->block, (unsigned long long)bad->extent, (unsigned long long)bad->volume,
+		 bad->chain, (unsigned long long)s->lost_untold);
+	s->lost_told_ns = now_ns;
+	s->lost_untold = 0;
+}
+
 struct repair *repair_want(struct store *s, const struct store_bad *bad)
 {
 	struct repair *none = NULL;
@@ -55,6 +78,8 @@ void repair_resolve(struct store *s, struct repair *r, int res)
 
 	while ((it = list_pop(&r->readers)))
 		read_repaired(s, CONTAINER_OF(it, struct store_read, link), res);
+	if (res == -EBADMSG)
+		repair_tell_lost(s, &r->what);
 	if (r->answer) {
 		r->answer->res = res;
 		list_add_tail(&s->repairs_done, &r->answer->link);

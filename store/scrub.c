@@ -84,9 +84,10 @@ static void found_bad(struct store *s, uint32_t i)
 				      .crc = b->want[i]};
 
 	env_logf(s->env, ENV_ERR,
-		 "store: scrub: block %u of extent %llu of volume %llu (chain %u) is bad here: a "
-		 "neighbour is asked for it",
-		 bad.block, (unsigned long long)bad.extent, (unsigned long long)bad.volume, c->id);
+		 "store: scrub: block %u of extent %llu of volume %llu (chain %u) is bad here: %s",
+		 bad.block, (unsigned long long)bad.extent, (unsigned long long)bad.volume, c->id,
+		 s->on_bad ? "a neighbour is asked for it"
+			   : "nobody can be asked for it yet: write it again, or restore it");
 	repair_want(s, &bad);
 }
 

@@ -132,6 +132,9 @@ static void test_store_repair_without_a_good_copy_is_a_medium_error(void **state
 	rot(r, at);
 	start_read(r, &w);
 	assert_int_equal(answer(r, other), -EBADMSG);
+	assert_non_null(strstr(r->fe.last_line,
+			       "block 5 of extent 0 of volume 1 (chain 1) is bad here and "
+			       "nobody was found to have it"));
 	rig_wait(r, &w.done);
 	assert_int_equal(w.res, -EBADMSG);
 	start_read(r, &w);
