@@ -70,7 +70,7 @@ static void put_epochs(struct store *s, struct batch *b, struct writer *w)
 	}
 }
 
-/* What recovery undid (C7). */
+/* What recovery undid (C7), or a new configuration (undo.c). */
 static void put_truncates(struct store *s, struct writer *w)
 {
 	for (uint32_t i = 0; i < s->chains_n; i++) {

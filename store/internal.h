@@ -139,8 +139,13 @@ struct chain {
 	 * log so far, highest op passed over because a copy of its predecessor follows; checksums
 	 * of pending ops, which have no caller to keep them, go round in a ring */
 	uint64_t next, ckpt_known, known, marked, skipped;
-	/* what recovery undid: written as TRUNCATE with the first header; UINT64_MAX: nothing */
+	/* what was undone: written as TRUNCATE with the next header; UINT64_MAX: nothing */
 	uint64_t undo_to;
+	struct undo { /* .done NULL: none */
+		uint64_t to;
+		void (*done)(void *arg, int res);
+		void *arg;
+	} undo;
 	uint32_t *rec_crcs;
 	uint32_t rec_crcs_at;
 };
@@ -305,6 +310,7 @@ struct store {
 	struct list rec_free; /* store_op: for pending ops recovery found, without a caller */
 	struct store_op *rec_ops;
 	uint32_t rec_ops_n, rec_ops_used; /* there, and ever taken */
+	uint32_t undos_n;                 /* chains with an undo that waits */
 	struct destage_job job[DESTAGE_JOBS];
 	bool destaging, idle;
 	struct env_timer idle_timer;
@@ -384,6 +390,8 @@ void pending_add(struct chain *c, struct store_op *op);
 bool pending_is_zero(const struct store_op *op);
 /* The newest pending op of @c is undone. */
 void pending_undo(struct store *s, struct chain *c);
+/* undo.c */
+void undo_pump(struct store *s);
 void index_drop(struct store *s, struct page *p, uint32_t at); /* entry @at, which lies on @p */
 void page_drop(struct store *s, struct page *p); /* if nothing is in it and nobody needs it */
 void commit_one(struct store *s, struct chain *c, struct store_op *op);

@@ -337,7 +337,7 @@ void pending_undo(struct store *s, struct chain *c)
 	pending_drop_pages(s, op);
 	log_ref_live(s, op_ring(op), -1);
 	pending_remove(c, op);
-	list_add_tail(&s->rec_free, &op->link);
+	list_add_tail(op->released ? &s->released : &s->rec_free, &op->link);
 	c->appended--;
 	c->durable = MIN(c->durable, c->appended);
 	c->next = c->appended + 1;

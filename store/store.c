@@ -160,6 +160,7 @@ static void turn(struct env_task *t)
 
 	if (!s->opened)
 		return;
+	undo_pump(s);
 	if (s->failed)
 		fail_queued(s);
 	log_pump(s);

@@ -146,6 +146,11 @@ MUST_CHECK int store_chain_info(const struct store *s, uint32_t chain,
 void store_set_epoch(struct store *s, uint32_t chain, uint64_t epoch, uint64_t history,
 		     void (*done)(void *arg, int res), void *arg);
 
+/* Cuts the log of @chain, of which all is durable, back to @to: committed <= @to < last. Ops with
+ * an owner are released, nothing is to be appended until @done: that is durable (0), or -EIO. */
+void store_undo(struct store *s, uint32_t chain, uint64_t to, void (*done)(void *arg, int res),
+		void *arg);
+
 /* ---- write ---- */
 
 struct store_op {

@@ -316,6 +316,17 @@ void store_set_epoch(struct store *s, uint32_t chain, uint64_t epoch, uint64_t h
 	later();
 }
 
+void store_undo(struct store *s, uint32_t chain, uint64_t to, void (*done)(void *arg, int res),
+		void *arg)
+{
+	CHECK(chain == 1);
+	CHECK(to < s->appended);
+	s->appended = to;
+	s->noted = done;
+	s->noted_arg = arg;
+	later();
+}
+
 int store_append(struct store *s, struct store_op *op)
 {
 	const char *why;
