@@ -177,27 +177,6 @@ static void open_some(struct rig *r, unsigned steps)
 		fake_step(&r->fe);
 }
 
-/* A power cut left two good copies of four. The next one comes anywhere in the open that writes
- * them anew, sectors of what was under way kept or not: two good copies are left. */
-static void test_store_only_good_pair_of_superblocks_is_written_last(void **state)
-{
-	(void)state;
-	for (unsigned seed = 0; seed < 96; seed++) {
-		struct rig *r = rig_with_log(200 + seed);
-		unsigned good = seed % SUPER_COPIES;
-		unsigned other = (good + 1 + seed / SUPER_COPIES % 3) % SUPER_COPIES;
-
-		for (unsigned i = 0; i < SUPER_COPIES; i++)
-			if (i != good && i != other)
-				poke_super(r, i, 0, 0);
-		open_some(r, OPEN_STEPS - 6 + seed % 8);
-		rig_crash(r, 500);
-		if (rig_open(r) != 0)
-			fail_msg("copies %u and %u: %s", good, other, r->why);
-		rig_free(r);
-	}
-}
-
 /* The daemon is killed in the middle of an open, the next one too, then the power fails: what they
  * read and relied on was in the device's cache. */
 static void test_store_superblocks_read_from_a_cache_are_not_relied_on(void **state)
@@ -216,22 +195,6 @@ static void test_store_superblocks_read_from_a_cache_are_not_relied_on(void **st
 			fail_msg("seed %u: %s", seed, r->why);
 		rig_free(r);
 	}
-}
-
-/* A single copy that is newer, of a write that was cut off: what is written next is newer still. */
-static void test_store_generation_goes_past_a_single_newer_superblock(void **state)
-{
-	struct rig *r = rig_with_log(29);
-	uint64_t newer = super_copy(r, 2)->generation + 5;
-
-	(void)state;
-	super_copy(r, 2)->generation = newer;
-	super_seal(super_copy(r, 2));
-	fake_disk_poke(&r->disk, super_offset_bytes(2), super_copy(r, 2), BLOCK_BYTES);
-	assert_int_equal(rig_open(r), 0);
-	for (unsigned i = 0; i < SUPER_COPIES; i++)
-		assert_true(super_copy(r, i)->generation > newer);
-	rig_free(r);
 }
 
 /* Where batch @n (from 0) of the log begins. */
@@ -571,8 +534,6 @@ int main(void)
 		RIG_TEST(test_store_start_and_generation_are_above_all_that_was_seen),
 		RIG_TEST(test_store_open_makes_durable_what_it_read_before_it_writes),
 		RIG_TEST(test_store_names_what_is_no_store_of_ours),
-		RIG_TEST(test_store_only_good_pair_of_superblocks_is_written_last),
-		RIG_TEST(test_store_generation_goes_past_a_single_newer_superblock),
 		RIG_TEST(test_store_superblocks_read_from_a_cache_are_not_relied_on),
 		RIG_TEST(test_store_rot_in_the_log_is_not_taken_for_a_torn_end),
 		RIG_TEST(test_store_obeys_truncate_records_in_log_order),
