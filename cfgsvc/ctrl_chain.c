@@ -60,54 +60,25 @@ static struct members members_of(const struct ctrl_state *s, const struct ctrl_l
 	return all;
 }
 
-/* "s1", "s1 and s3", "s1, s2 and s3": the members that did (not) restart. */
-static void names_where(const struct members *all, bool restarted, char *out, size_t cap)
+/* What one member knows to be committed is durable on all of them: a log that ends before that lost
+ * something, and the others' must not be cut back to it. */
+static bool loss_reason(const struct members *all, char reason[128])
 {
-	uint32_t left = 0;
-	size_t len = 0;
+	const struct member *shortest = NULL, *knows = &all->m[0];
 
-	for (uint32_t i = 0; i < all->n; i++)
-		left += all->m[i].restarted == restarted;
-	out[0] = '\0';
-	for (uint32_t i = 0; i < all->n && len < cap; i++) {
-		if (all->m[i].restarted != restarted)
-			continue;
-		left--;
-		len += (size_t)snprintf(out + len, cap - len, "%s%s", all->m[i].name,
-					left == 0   ? ""
-					: left == 1 ? " and "
-						    : ", ");
+	for (uint32_t i = 0; i < all->n; i++) {
+		/* One that kept running may have more by now than it reported. */
+		if (all->m[i].restarted && (!shortest || all->m[i].rep.last < shortest->rep.last))
+			shortest = &all->m[i];
+		if (all->m[i].rep.known > knows->rep.known)
+			knows = &all->m[i];
 	}
-}
-
-static void restarted_reason(const struct members *all, char reason[128])
-{
-	char who[25], others[34];
-	static const char *const counts[] = {"", "it", "both", "all three", "all four"};
-
-	names_where(all, true, who, sizeof(who));
-	names_where(all, false, others, sizeof(others));
-	snprintf(reason, 128, "%s restarted while %s kept running: stop %s and start them again",
-		 who, others, all->n < ARRAY_LEN(counts) ? counts[all->n] : "all of them");
-}
-
-static void ends_reason(const struct members *all, char reason[128])
-{
-	size_t len = (size_t)snprintf(reason, 128, "logs end at different seqs:");
-	static const char next[] = "; healing comes with a later version";
-
-	for (uint32_t i = 0; i < all->n && len < 128; i++)
-		len += (size_t)snprintf(reason + len, 128 - len, "%s %s %llu", i ? "," : "",
-					all->m[i].name, (unsigned long long)all->m[i].rep.last);
-	if (len + sizeof(next) <= 128)
-		snprintf(reason + len, 128 - len, "%s", next);
-}
-
-static bool lasts_are_equal(const struct members *all)
-{
-	for (uint32_t i = 1; i < all->n; i++)
-		if (all->m[i].rep.last != all->m[0].rep.last)
-			return false;
+	if (!shortest || knows->rep.known <= shortest->rep.last)
+		return false;
+	snprintf(reason, 128,
+		 "%s lost acknowledged writes: its log ends at %llu, %s knows %llu to be committed",
+		 shortest->name, (unsigned long long)shortest->rep.last, knows->name,
+		 (unsigned long long)knows->rep.known);
 	return true;
 }
 
@@ -144,16 +115,10 @@ static bool judge(const struct map_chain *c, const struct members *all, char rea
 			return false;
 		restarted += all->m[i].restarted;
 	}
-	if (restarted == all->n) {
-		if (lasts_are_equal(all))
-			return true;
-		ends_reason(all, reason);
-		return false;
-	}
-	if (restarted > 0) {
-		restarted_reason(all, reason);
-		return false;
-	}
+	/* What a member was before its restart is no member any more (C7): nothing more can be
+	 * committed in this epoch. */
+	if (restarted > 0)
+		return !loss_reason(all, reason);
 	for (uint32_t i = 0; i < all->n; i++) {
 		if (all->m[i].rep.epoch == c->epoch && all->m[i].rep.state == REPLICA_IN)
 			continue;
@@ -178,7 +143,7 @@ void ctrl_chain_status(const struct ctrl_state *s, const struct ctrl_live *live,
 	}
 	if (judge(c, &all, ret->reason))
 		snprintf(ret->reason, sizeof(ret->reason),
-			 "all members restarted and agree: being formed again, wait a moment");
+			 "a member was started anew: being formed again, wait a moment");
 	ret->up = ret->reason[0] == '\0';
 }
 

@@ -263,8 +263,8 @@ static void reform(struct svc *s)
 		return;
 	*s->next = *s->cur;
 	n = ctrl_reform(s->next, s->live);
-	env_logf(s->env, ENV_INFO, "forming %u chains again: all their members restarted and agree",
-		 n);
+	env_logf(s->env, ENV_INFO,
+		 "forming %u chains again: all members are there, some started anew", n);
 	put_next(s, NULL);
 }
 

@@ -68,6 +68,7 @@ static void fetched(struct store_fetch *f, int res)
 	}
 	if (r->n->failed || r->n->closed)
 		return;
+	install_undo_go_on(r);
 	if (res == -EBADMSG || res == -EIO) {
 		node_fail(r->n, "the log cannot be read back for the successor");
 	} else if (sent) {

@@ -72,6 +72,54 @@ static void start_install(struct replica *r)
 	store_set_epoch(r->n->store, r->chain, r->next.epoch, r->next.history, noted, r);
 }
 
+static void undone(void *arg, int res)
+{
+	struct replica *r = arg;
+	struct node *n = r->n;
+
+	if (n->closed || n->failed)
+		return;
+	if (res < 0) {
+		node_fail(n, "the end of a chain's log could not be cut off on disk");
+		return;
+	}
+	r->appended = r->undo_to;
+	replica_event(r, REPL_EV_UNDONE, r->undo_to);
+	cfglink_report_soon(n);
+	if (r->next.epoch > r->stored_epoch) { /* a newer one came meanwhile */
+		if (r->state == RS_IN)
+			leave(r);
+		start_install(r);
+	}
+}
+
+void install_undo(struct replica *r, uint64_t seq)
+{
+	env_logf(r->n->env, ENV_INFO,
+		 "chain %u: ops %llu to %llu are not on every member and were not acknowledged: "
+		 "undone in epoch %llu",
+		 r->chain, (unsigned long long)seq + 1, (unsigned long long)r->repl.recv,
+		 (unsigned long long)r->repl.epoch);
+	r->undo_to = seq;
+	r->undo_begun = false;
+	install_undo_go_on(r);
+}
+
+/* What is still on its way to the log, or read back from it, comes first. */
+void install_undo_go_on(struct replica *r)
+{
+	if (!r->repl.undoing || r->undo_begun || r->fetching || r->repl.durable < r->repl.recv)
+		return;
+	r->undo_begun = true;
+	for (uint64_t seq = r->undo_to + 1; seq <= r->repl.recv; seq++) {
+		struct slot *s = replica_slot(r, seq);
+
+		if (s)
+			replica_ring_del(r, s); /* the store releases it */
+	}
+	store_undo(r->n->store, r->chain, r->undo_to, undone, r);
+}
+
 /* Why a record that names us cannot be obeyed, or NULL. */
 static const char *record_wrong(const struct replica *r, const struct map_chain *rec)
 {
@@ -120,7 +168,7 @@ void install_record(struct node *n, const struct map_chain *rec)
 	if (r->state != RS_OUT && rec->epoch <= r->next.epoch)
 		return;
 	r->next = *rec;
-	if (r->state == RS_INSTALLING)
+	if (r->state == RS_INSTALLING || r->repl.undoing)
 		return;
 	if (r->state == RS_IN)
 		leave(r);

@@ -503,8 +503,10 @@ void node_chain_view(const struct node *n, unsigned i, struct node_chain_view *r
 		.epoch = r->repl.epoch,
 		.position = in ? map_chain_position(&r->rec, n->server_id, &n->incarnation) : -1,
 		.is_tail = in && r->repl.is_tail,
+		.aligned = in && r->repl.aligned,
 		.recv = r->repl.recv,
-		.durable = r->repl.durable,
+		/* What is being cut off may be there or not. */
+		.durable = r->repl.undoing ? r->undo_to : r->repl.durable,
 		.token = r->repl.token,
 		.commit = r->repl.commit,
 		.window_ops = (uint32_t)(r->repl.recv - r->repl.commit),

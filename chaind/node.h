@@ -69,6 +69,7 @@ struct node_chain_view {
 	uint64_t epoch;
 	int position; /* 0 head .. in_n-1 tail; -1 not a member now */
 	bool is_tail;
+	bool aligned;                      /* our log ends within our predecessor's */
 	uint64_t recv;                     /* highest seq received */
 	uint64_t durable;                  /* on our disk */
 	uint64_t token;                    /* D_i as told downstream */

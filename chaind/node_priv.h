@@ -65,6 +65,8 @@ struct replica {
 	uint64_t stored_epoch; /* highest on disk */
 	uint64_t noting_epoch; /* INSTALLING: on its way there */
 	uint64_t history;      /* of the log; 0: none yet */
+	uint64_t undo_to;      /* repl.undoing: on its way there */
+	bool undo_begun;       /* the store is at it */
 	struct slot *ring[WINDOW_OPS_MAX];
 	uint64_t appended;    /* P3 */
 	uint64_t commit_done; /* told to the store and to clients: repl.commit */
@@ -252,6 +254,11 @@ void cfglink_close(struct node *n);
 void install_map(struct node *n);
 /* The store failed: no chain has us from now on. */
 void install_leave_all(struct node *n);
+/* Cut our log back to @seq (REPL_DO_UNDO). */
+void install_undo(struct replica *r, uint64_t seq);
+/* What it waits for may have come. */
+void install_undo_go_on(struct replica *r);
+void replica_ring_del(struct replica *r, struct slot *s);
 /* A record from cfgsvc's map or from a peer. */
 void install_record(struct node *n, const struct map_chain *rec);
 

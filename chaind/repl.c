@@ -77,6 +77,8 @@ static void on_gap(struct repl *r, struct repl_actions *todo)
 
 static void on_write(struct repl *r, const struct repl_event *ev, struct repl_actions *todo)
 {
+	if (!r->aligned)
+		return; /* R7: nobody may send before we have answered its HELLO */
 	take_token(r, ev->token);
 #ifdef PLANT_ACCEPT_WRONG_SEQ
 	if (ev->seq != r->recv && r->recv - r->commit < WINDOW_OPS_MAX) {
@@ -106,6 +108,8 @@ static void on_write(struct repl *r, const struct repl_event *ev, struct repl_ac
 
 static void on_lost(struct repl *r, const struct repl_event *ev, struct repl_actions *todo)
 {
+	if (!r->aligned)
+		return;
 	take_token(r, ev->token);
 	if (ev->seq > r->recv && r->nak != r->recv + 1) {
 		/* Asking at once would meet the same full pool. */
@@ -125,24 +129,68 @@ static void on_durable(struct repl *r, uint64_t seq, struct repl_actions *todo)
 		settle(r, todo);
 }
 
+static void say_hello(struct repl *r, struct repl_actions *todo)
+{
+	if (r->linked && !r->synced && r->aligned)
+		act(todo, REPL_DO_HELLO, r->recv);
+}
+
+static void align(struct repl *r, struct repl_actions *todo)
+{
+	if (r->aligned)
+		return;
+	r->aligned = true;
+	say_hello(r, todo);
+}
+
 static int on_hello(struct repl *r, const struct repl_event *ev, struct repl_actions *todo)
 {
-	/* I4: it can never have less than we got from it or its predecessors. */
-	if (ev->seq < r->recv)
+	/* I4: it can never have less than we got from it or its predecessors in this epoch, nor
+	 * less than what is committed. */
+	if (ev->seq < r->recv && (r->aligned || ev->seq < r->commit))
 		return -EPROTO;
+	if (r->undoing)
+		return 0; /* it asks again */
+#ifdef PLANT_NO_UNDO
+	if (ev->seq < r->recv) {
+		act(todo, REPL_DO_HELLO_ACK, ev->seq);
+		align(r, todo);
+		return 0;
+	}
+#endif
+	if (ev->seq < r->recv) {
+		/* R7. Each member's log of an older epoch ends where its disk stopped, and ours has
+		 * more: nobody was told that this is durable everywhere. */
+		r->undoing = true;
+		act(todo, REPL_DO_UNDO, ev->seq);
+		return 0;
+	}
 	take_token(r, ev->token);
 	r->nak = 0;
 	act(todo, REPL_DO_HELLO_ACK, r->recv);
 	act(todo, REPL_DO_COMMIT_UP, r->commit);
+	align(r, todo);
 	settle(r, todo);
 	return 0;
+}
+
+static void on_undone(struct repl *r, uint64_t seq, struct repl_actions *todo)
+{
+	CHECK(r->undoing);
+	CHECK(seq >= r->commit);
+	CHECK(seq < r->recv);
+	r->undoing = false;
+	r->recv = r->durable = seq;
+	r->barrier = MIN(r->barrier, seq);
+	/* Our predecessor asks again, and is answered then. */
+	(void)todo;
 }
 
 static int on_hello_ack(struct repl *r, const struct repl_event *ev, struct repl_actions *todo)
 {
 	if (ev->seq > r->recv || ev->seq < r->commit)
 		return -EPROTO;
-	if (!r->linked)
+	if (!r->linked || !r->aligned)
 		return 0;
 	r->synced = true;
 	r->credit_in = ev->credit;
@@ -184,7 +232,7 @@ static void on_link(struct repl *r, bool up, struct repl_actions *todo)
 	r->synced = false;
 	r->credit_in = REPL_CREDIT_NONE;
 	if (up)
-		act(todo, REPL_DO_HELLO, r->recv);
+		say_hello(r, todo);
 	else
 		act(todo, REPL_DO_STOP, 0);
 	/* Our predecessor's head learns by the credit that the chain is cut. */
@@ -195,7 +243,8 @@ static void on_link(struct repl *r, bool up, struct repl_actions *todo)
 static bool is_local(enum repl_event_type t)
 {
 	return t == REPL_EV_NUMBER || t == REPL_EV_NAK_DUE || t == REPL_EV_DURABLE ||
-	       t == REPL_EV_LINK_UP || t == REPL_EV_HELLO_DUE || t == REPL_EV_LINK_DOWN;
+	       t == REPL_EV_LINK_UP || t == REPL_EV_HELLO_DUE || t == REPL_EV_LINK_DOWN ||
+	       t == REPL_EV_UNDONE;
 }
 
 /* N1: who may say this to us, and in which epoch? */
@@ -257,8 +306,10 @@ static int step(struct repl *r, const struct repl_event *ev, struct repl_actions
 		on_link(r, ev->type == REPL_EV_LINK_UP, todo);
 		return 0;
 	case REPL_EV_HELLO_DUE:
-		if (r->linked && !r->synced)
-			act(todo, REPL_DO_HELLO, r->recv);
+		say_hello(r, todo);
+		return 0;
+	case REPL_EV_UNDONE:
+		on_undone(r, ev->seq, todo);
 		return 0;
 	}
 	return -EPROTO;
@@ -287,7 +338,9 @@ void repl_install(struct repl *r, const struct repl_config *cfg, struct repl_act
 	r->barrier = r->recv;
 	r->nak = 0;
 	r->credit_in = REPL_CREDIT_NONE;
+	CHECK(!r->undoing);
 	r->linked = r->synced = false;
+	r->aligned = cfg->is_head;
 	ret_do->n = 0;
 	act(ret_do, REPL_DO_STOP, 0);
 	settle(r, ret_do);
@@ -297,7 +350,7 @@ void repl_install(struct repl *r, const struct repl_config *cfg, struct repl_act
 void repl_leave(struct repl *r)
 {
 	r->in = false;
-	r->linked = r->synced = false;
+	r->linked = r->synced = r->aligned = false;
 	r->nak = 0;
 }
 
@@ -324,8 +377,8 @@ int repl_may_number(const struct repl *r, bool reserved)
 		return -EAGAIN;
 	if (r->recv - r->commit >= window)
 		return -EAGAIN;
-	/* A cut chain commits nothing: what we numbered now would only make our log longer than the
-	 * others' (decision 003 wants them equal after a stop). */
+	/* R7: somebody behind us may still have other ops under the numbers that come next. And a
+	 * cut chain commits nothing: what we numbered now would only have to be sent again. */
 	if (!r->is_tail && (!r->synced || r->credit_in == REPL_CREDIT_NONE))
 		return -EAGAIN;
 	return 0;
@@ -366,6 +419,8 @@ const char *repl_action_name(enum repl_action_type t)
 		return "nak";
 	case REPL_DO_NAK_LATER:
 		return "nak_later";
+	case REPL_DO_UNDO:
+		return "undo";
 	}
 	return "?";
 }
@@ -382,4 +437,6 @@ void repl_check(const struct repl *r)
 	if (r->in && r->commit >= r->barrier)
 		CHECK(r->recv - r->commit <= WINDOW_OPS_MAX);
 	CHECK(r->linked || !r->synced);
+	CHECK(r->aligned || !r->synced);
+	CHECK(!r->aligned || !r->undoing);
 }

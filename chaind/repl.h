@@ -18,6 +18,9 @@
  *   R4  commit only grows, and only up to our token or to what recovery proved
  *   R5  recv - commit <= WINDOW_OPS_MAX     once what we resumed with is committed
  *   R6  synced implies linked; nothing is forwarded or rewound unless synced
+ *   R7  nothing is received, and nothing said to the successor, before our log ends within our
+ *       predecessor's in this epoch: what is longer is undone, durably. So the head's log, as it
+ *was at installation, becomes everyone's, link by link, before the head numbers anything
  *
  * Ownership: the struct is the caller's; it holds no resources. Thread: the caller's. */
 
@@ -49,6 +52,8 @@ struct repl {
 	uint64_t credit_in;      /* successor's credit; REPL_CREDIT_NONE until it was told */
 	bool linked;             /* connection to the successor is up, HELLO was sent */
 	bool synced;             /* and it answered HELLO_ACK: forwards flow */
+	bool aligned;            /* our log ends within our predecessor's, in this epoch (R7) */
+	bool undoing;            /* UNDO was asked for and has not come to its end */
 };
 
 enum repl_event_type {
@@ -65,6 +70,7 @@ enum repl_event_type {
 	REPL_EV_LINK_UP,   /* the connection to the successor is there */
 	REPL_EV_HELLO_DUE, /* some time passed and the successor did not answer our HELLO */
 	REPL_EV_LINK_DOWN,
+	REPL_EV_UNDONE, /* our log ends at .seq, and that is durable */
 };
 
 struct repl_event {
@@ -86,6 +92,7 @@ enum repl_action_type {
 	REPL_DO_HELLO_ACK, /* answer the predecessor, .seq = our recv */
 	REPL_DO_NAK,       /* ask the predecessor for .seq and what follows */
 	REPL_DO_NAK_LATER, /* report NAK_DUE in a moment */
+	REPL_DO_UNDO,      /* cut our log back to .seq, durably, then report UNDONE */
 };
 
 struct repl_actions {
@@ -126,7 +133,7 @@ MUST_CHECK int repl_may_number(const struct repl *r, bool reserved);
 bool repl_may_read(const struct repl *r);
 
 const char *repl_action_name(enum repl_action_type t);
-/* CHECK R1-R6. */
+/* CHECK R1-R7. */
 void repl_check(const struct repl *r);
 
 #endif

@@ -73,7 +73,7 @@ void replica_ring_add(struct replica *r, struct slot *s)
 	r->window_pages += s->pages;
 }
 
-static void ring_del(struct replica *r, struct slot *s)
+void replica_ring_del(struct replica *r, struct slot *s)
 {
 	struct slot **at = &r->ring[s->op.rec.seq % WINDOW_OPS_MAX];
 
@@ -97,6 +97,7 @@ void slot_durable(struct store_op *op, int res)
 		return;
 	}
 	replica_event(r, REPL_EV_DURABLE, op->rec.seq);
+	install_undo_go_on(r);
 }
 
 void slot_released(struct store_op *op)
@@ -162,7 +163,7 @@ static void commit_to(struct replica *r, uint64_t from, uint64_t to)
 
 		if (!s)
 			continue; /* of an earlier life: nobody waits for it */
-		ring_del(r, s);
+		replica_ring_del(r, s);
 #ifdef PLANT_ACK_ON_RECEIPT
 		if (r->repl.is_tail)
 			continue;
@@ -256,6 +257,9 @@ void replica_act(struct replica *r, const struct repl_actions *todo)
 			break;
 		case REPL_DO_NAK_LATER:
 			nak_later(r, i > 0 && todo->a[i - 1].type == REPL_DO_NAK);
+			break;
+		case REPL_DO_UNDO:
+			install_undo(r, seq);
 			break;
 		}
 	}

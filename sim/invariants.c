@@ -226,6 +226,28 @@ void __wrap_store_commit(struct store *s, uint32_t chain, uint64_t seq)
 	__real_store_commit(s, chain, seq);
 }
 
+/* What is cut off was on no other member, or nobody was told of it. */
+static void undone(struct invariants *inv, struct actor_node *a, uint32_t chain, uint64_t to)
+{
+	struct inv_log *log = log_of(inv, a, chain);
+
+	if (to < inv->chains[chain].committed)
+		world_violation(inv->w, "I1: %s cuts chain %u back to %lu, and %lu is committed",
+				a->proc.name, chain, to, inv->chains[chain].committed);
+	inv->undone += log->durable - to;
+	log->durable = log->last = to;
+}
+
+void __wrap_store_undo(struct store *s, uint32_t chain, uint64_t to,
+		       void (*done)(void *arg, int res), void *arg)
+{
+	struct actor_node *a = invariants_current ? node_of_store(invariants_current, s) : NULL;
+
+	if (a)
+		undone(invariants_current, a, chain, to);
+	__real_store_undo(s, chain, to, done, arg);
+}
+
 /* ---- I1, I10: on the wire ---- */
 
 static void sent_reply(struct invariants *inv, const struct proc *from, const struct frame *f)
@@ -297,7 +319,7 @@ static void check_order(struct invariants *inv, const struct map_chain *rec, uin
 	const struct inv_log *me = member_log(inv, rec, i);
 
 	if (!pred || !me || !pred->viewed || !me->viewed || pred->view.position < 0 ||
-	    me->view.position < 0 || pred->view.epoch != me->view.epoch)
+	    me->view.position < 0 || !me->view.aligned || pred->view.epoch != me->view.epoch)
 		return;
 	if (me->view.recv > pred->view.recv)
 		world_violation(inv->w,
@@ -310,7 +332,8 @@ static void look_at(struct invariants *inv, struct actor_node *a, const struct n
 {
 	const struct map_chain *rec = chain_map_chain(&inv->map, v->chain);
 	struct inv_log *log = log_of(inv, a, v->chain);
-	bool moved = !log->viewed || v->recv != log->view.recv || v->epoch != log->view.epoch;
+	bool moved = !log->viewed || v->recv != log->view.recv || v->epoch != log->view.epoch ||
+		     v->aligned != log->view.aligned;
 
 	log->durable = MAX(log->durable, v->durable);
 	if (v->commit > v->durable)
@@ -452,16 +475,12 @@ void invariants_deep(struct invariants *inv)
 bool invariants_chain_can_serve(struct invariants *inv, uint32_t chain)
 {
 	const struct map_chain *rec = chain_map_chain(&inv->map, chain);
-	uint64_t last = 0;
 
 	for (uint32_t i = 0; rec && i < rec->in_n; i++) {
 		const struct inv_log *log = member_log(inv, rec, i);
 
-		if (!log)
+		if (!log || log->durable < inv->chains[chain].committed)
 			return false;
-		if (i > 0 && log->durable != last)
-			return false;
-		last = log->durable;
 	}
 	return rec != NULL;
 }

@@ -53,7 +53,7 @@ struct invariants {
 	struct inv_chain chains[INV_CHAINS_MAX];
 	struct chain_map map;              /* newest the service showed */
 	uint32_t node_of[SERVERS_MAX + 1]; /* server id -> node index + 1 */
-	uint64_t commits, acks, checks;
+	uint64_t commits, acks, undone, checks;
 	bool media_lie; /* a disk was made to fail: losses of it are no violation */
 };
 
@@ -76,8 +76,8 @@ void invariants_node_unusable(struct invariants *inv, struct actor_node *a, int 
 void invariants_op_done(struct invariants *inv, const struct workload_op *op, int status);
 /* Slow checks of every live daemon: between phases. */
 void invariants_deep(struct invariants *inv);
-/* The logs of all members of @chain end at the same seq: once all of them restarted it can serve.
- */
+/* All members of @chain were seen and hold what is committed: once all of them restarted it can
+ * serve, wherever their logs end. */
 bool invariants_chain_can_serve(struct invariants *inv, uint32_t chain);
 /* Every member acts in the newest configuration. */
 bool invariants_chain_serves(struct invariants *inv, uint32_t chain);

@@ -44,7 +44,7 @@ struct options {
 
 struct totals {
 	uint64_t seeds, events, operations, faults, violations, simulated_ns, commits, frames;
-	uint64_t failed, bad_seeds, checked, audited;
+	uint64_t failed, bad_seeds, checked, audited, undone;
 };
 
 static double cpu_seconds(void)
@@ -92,6 +92,7 @@ static void run_seed(const struct options *o, uint64_t seed, struct totals *t)
 	t->frames += res.frames;
 	t->checked += res.checked;
 	t->audited += res.audited;
+	t->undone += res.undone;
 	if (res.violations) {
 		t->bad_seeds++;
 		fprintf(stderr,
@@ -154,11 +155,11 @@ static void report(const struct options *o, const struct totals *t)
 		       " events "
 		       "(%.0f/s), %" PRIu64 " operations (%" PRIu64 " failed, %" PRIu64
 		       " register accesses checked), %" PRIu64 " commits, %" PRIu64
-		       " blocks of members compared, %" PRIu64 " frames, %" PRIu64
-		       " faults, %" PRIu64 " violations\n",
+		       " ops undone, %" PRIu64 " blocks of members compared, %" PRIu64
+		       " frames, %" PRIu64 " faults, %" PRIu64 " violations\n",
 		       t->seeds, hours, cpu, t->events, (double)t->events / (cpu > 0 ? cpu : 1),
-		       t->operations, t->failed, t->checked, t->commits, t->audited, t->frames,
-		       t->faults, t->violations);
+		       t->operations, t->failed, t->checked, t->commits, t->undone, t->audited,
+		       t->frames, t->faults, t->violations);
 }
 
 static int bad_usage(const char *arg)

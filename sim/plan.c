@@ -63,8 +63,13 @@ static void draw_faults(struct faults_config *f, const struct cluster_config *c,
 			f->weights[FAULT_CYCLE_QUIET] = (uint32_t)rng_range(r, 1, 3);
 		if (rng_chance(r, 100000))
 			f->weights[FAULT_CYCLE_CLEAN] = 1;
-		if (rng_chance(r, 50000))
-			f->weights[FAULT_CYCLE_HARD] = 1;
+		if (rng_chance(r, 400000))
+			f->weights[FAULT_NODE_POWER] = f->weights[FAULT_NODE_KILL] = 4;
+		/* Disks of unequal speed leave logs that end at different places. */
+		if (rng_chance(r, 400000)) {
+			f->weights[FAULT_CYCLE_HARD] = 5;
+			f->weights[FAULT_SLOW_DISK] += 5;
+		}
 	}
 	f->mean_ns = rng_skewed(r, 20 * MS, 3 * SEC);
 }

@@ -20,7 +20,7 @@ struct run_options {
 
 struct run_result {
 	uint64_t events, operations, faults, simulated_ns, hash, violations;
-	uint64_t commits, acks, frames, failed, checked, audited;
+	uint64_t commits, acks, undone, frames, failed, checked, audited;
 	char text[512]; /* first violation */
 };
 

@@ -12,5 +12,9 @@ int __real_store_append(struct store *s, struct store_op *op);
 int __wrap_store_append(struct store *s, struct store_op *op);
 void __real_store_commit(struct store *s, uint32_t chain, uint64_t seq);
 void __wrap_store_commit(struct store *s, uint32_t chain, uint64_t seq);
+void __real_store_undo(struct store *s, uint32_t chain, uint64_t to,
+		       void (*done)(void *arg, int res), void *arg);
+void __wrap_store_undo(struct store *s, uint32_t chain, uint64_t to,
+		       void (*done)(void *arg, int res), void *arg);
 
 #endif

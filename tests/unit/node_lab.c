@@ -405,15 +405,16 @@ void lab_start(const struct lab_place *p)
 		return;
 	lab_map(1, LAB_EPOCH, VOLUME_NORMAL);
 	lab_forget();
+	if (place.at > 0) { /* R7: it says nothing to the successor before it has heard that */
+		lab_connect(PRED);
+		lab_plain(PRED, WIRE_HELLO, place.last);
+		lab_forget();
+	}
 	if (place.at + 1 < place.members) {
 		lab_connect(SUCC);
 		lab_hear(SUCC, place.last ? "HELLO 8" : "HELLO 0");
 		lab_plain(SUCC, WIRE_HELLO_ACK, place.last);
 		lab_hear(SUCC, place.at == 0 && place.last ? "TOKENS 8" : "TOKENS 0");
-	}
-	if (place.at > 0) {
-		lab_connect(PRED);
-		lab_plain(PRED, WIRE_HELLO, place.last);
 	}
 	lab_connect(CLIENT);
 	lab_forget();

@@ -8,47 +8,7 @@
 
 #include <cmocka.h>
 
-#include "tests/unit/ctrl_test.h"
-
-#define SEC (1000ull * 1000 * 1000)
-
-static struct ctrl_state st;
-static struct ctrl_live live;
-static struct ctrl_answer ans;
-
-static int fresh(void **state)
-{
-	const struct id128 cluster = test_id('c', 1);
-
-	(void)state;
-	ctrl_new(&st, &cluster);
-	memset(&live, 0, sizeof(live));
-	live.now_ns = 100 * SEC;
-	return 0;
-}
-
-/* Server @n registers and is connected from now on; its replicas are not known yet. */
-static void registers(uint8_t n, uint8_t life)
-{
-	const struct wire_register r = test_registration(n, life);
-	struct ctrl_server_live *l;
-
-	ctrl_register(&st, &r, &ans);
-	assert_int_equal(ans.status, 0);
-	l = &live.servers[ctrl_server_index(&st, (uint32_t)ans.value)];
-	memset(l, 0, sizeof(*l));
-	l->connected = true;
-	l->seen_ns = live.now_ns;
-}
-
-static void admin(enum wire_admin_op op, const char *name, uint64_t arg0, uint64_t arg1)
-{
-	struct wire_admin req = {.op = op, .arg0 = arg0, .arg1 = arg1};
-
-	snprintf(req.name, sizeof(req.name), "%s", name);
-	ctrl_admin(&st, &req, &live, &ans);
-	ctrl_check(&st);
-}
+#include "tests/unit/ctrl_fixture.h"
 
 static void refused(int status, const char *part)
 {
@@ -56,39 +16,6 @@ static void refused(int status, const char *part)
 	assert_false(ans.changed);
 	if (!strstr(ans.text, part))
 		fail_msg("the error says '%s', not '%s'", ans.text, part);
-}
-
-static void three_servers(uint64_t replicas)
-{
-	for (uint8_t n = 1; n <= 3; n++)
-		registers(n, 1);
-	admin(ADMIN_CLUSTER_INIT, "", replicas, 0);
-	assert_int_equal(ans.status, 0);
-	assert_true(ans.changed);
-}
-
-/* Server @n says of every chain: state, epoch, last. */
-static void reports(uint8_t n, uint32_t state, uint64_t epoch, uint64_t last)
-{
-	for (uint32_t i = 0; i < st.map.hdr.chains_n; i++) {
-		const struct wire_report r = {.chain = st.map.chains[i].id,
-					      .state = state,
-					      .epoch = epoch,
-					      .last = last,
-					      .known = last};
-
-		ctrl_live_reports(&live.servers[n - 1], &r, 1);
-	}
-	live.servers[n - 1].seen_ns = live.now_ns;
-}
-
-static const char *reason(uint32_t chain)
-{
-	static struct status_chain c;
-
-	ctrl_chain_status(&st, &live, &st.map.chains[chain - 1], &c);
-	assert_int_equal(c.up, c.reason[0] == '\0');
-	return c.reason;
 }
 
 static void test_a_server_gets_an_id_once_and_keeps_it_over_restarts(void **state)
@@ -402,113 +329,6 @@ static void test_open_finds_normal_volumes_and_deleters_find_marked_ones(void **
 	assert_int_equal(ans.status, 0);
 }
 
-static void test_a_chain_is_up_when_every_member_is_in_at_its_epoch(void **state)
-{
-	(void)state;
-	three_servers(3);
-	assert_string_equal(reason(1), "s1 has not taken up epoch 1 yet: wait a moment");
-	for (uint8_t n = 1; n <= 3; n++)
-		reports(n, REPLICA_IN, 1, 5);
-	assert_string_equal(reason(1), "");
-	live.servers[2].connected = false;
-	live.now_ns += 12 * SEC;
-	live.servers[0].seen_ns = live.servers[1].seen_ns = live.now_ns;
-	assert_string_equal(reason(1), "s3 is not connected since 12 s: start it");
-	live.servers[2].connected = true;
-	live.servers[2].seen_ns = live.now_ns;
-	reports(3, REPLICA_FAILED, 1, 5);
-	assert_string_equal(reason(1), "the replica on s3 failed: see the log of that daemon");
-}
-
-static void test_a_record_older_than_a_replica_halts_the_chain(void **state)
-{
-	(void)state;
-	three_servers(3);
-	for (uint8_t n = 1; n <= 3; n++)
-		reports(n, REPLICA_IN, 1, 5);
-	reports(2, REPLICA_IN, 4, 5);
-	assert_non_null(strstr(reason(1), "s2 has seen epoch 4, the record is at 1"));
-	assert_int_equal(ctrl_reformable(&st, &live), 0);
-}
-
-static void test_chains_form_again_when_all_restarted_and_all_logs_end_alike(void **state)
-{
-	struct map_chain before;
-
-	(void)state;
-	three_servers(3);
-	before = st.map.chains[1];
-	for (uint8_t n = 1; n <= 3; n++) {
-		assert_int_equal(ctrl_reform(&st, &live), 0);
-		registers(n, 2);
-		reports(n, REPLICA_OUT, 1, 12);
-	}
-	assert_int_equal(ctrl_reformable(&st, &live), 24);
-	assert_int_equal(ctrl_reform(&st, &live), 24);
-	ctrl_check(&st);
-	assert_int_equal(st.map.chains[1].epoch, 2);
-	for (uint32_t i = 0; i < 3; i++) {
-		uint32_t server = before.in[i].server;
-
-		assert_int_equal(st.map.chains[1].in[i].server, server);
-		assert_true(id128_eq(&st.map.chains[1].in[i].incarnation,
-				     &st.map.servers[server - 1].incarnation));
-	}
-	assert_int_equal(ctrl_reform(&st, &live), 0);
-	assert_string_equal(reason(2), "s1 has not taken up epoch 2 yet: wait a moment");
-}
-
-static void test_a_chain_nobody_has_seen_ends_at_zero_and_forms_again(void **state)
-{
-	(void)state;
-	three_servers(3);
-	for (uint8_t n = 1; n <= 3; n++)
-		registers(n, 2);
-	assert_int_equal(ctrl_reform(&st, &live), 24);
-}
-
-static void test_logs_that_end_differently_keep_the_chain_down_with_the_reason(void **state)
-{
-	(void)state;
-	three_servers(3);
-	for (uint8_t n = 1; n <= 3; n++) {
-		registers(n, 2);
-		reports(n, REPLICA_OUT, 1, 10);
-	}
-	reports(st.map.chains[0].in[0].server & 0xff, REPLICA_OUT, 1, 12);
-	assert_int_equal(ctrl_reformable(&st, &live), 0);
-	assert_string_equal(reason(1),
-			    "logs end at different seqs: s1 12, s2 10, s3 10; healing comes "
-			    "with a later version");
-	reports(1, REPLICA_OUT, 1, 10);
-	assert_int_equal(ctrl_reform(&st, &live), 24);
-}
-
-static void test_one_restarted_member_keeps_the_chain_down_until_all_have(void **state)
-{
-	(void)state;
-	three_servers(3);
-	for (uint8_t n = 1; n <= 3; n++)
-		reports(n, REPLICA_IN, 1, 10);
-	registers(2, 2);
-	reports(2, REPLICA_OUT, 1, 10);
-	assert_int_equal(ctrl_reformable(&st, &live), 0);
-	assert_string_equal(reason(1),
-			    "s2 restarted while s1 and s3 kept running: stop all three and "
-			    "start them again");
-	registers(1, 2);
-	reports(1, REPLICA_OUT, 1, 10);
-	registers(2, 3);
-	reports(2, REPLICA_OUT, 1, 10);
-	assert_int_equal(ctrl_reformable(&st, &live), 0);
-	registers(3, 2);
-	live.servers[2].connected = false;
-	assert_int_equal(ctrl_reformable(&st, &live), 0);
-	live.servers[2].connected = true;
-	reports(3, REPLICA_OUT, 1, 10);
-	assert_int_equal(ctrl_reform(&st, &live), 24);
-}
-
 static void test_state_survives_encoding_and_wrong_states_are_named(void **state)
 {
 	static struct ctrl_state back;
@@ -568,12 +388,6 @@ int main(void)
 		T(test_resize_grows_only),
 		T(test_deleting_is_refused_while_in_use_and_needs_the_mark_first),
 		T(test_open_finds_normal_volumes_and_deleters_find_marked_ones),
-		T(test_a_chain_is_up_when_every_member_is_in_at_its_epoch),
-		T(test_a_record_older_than_a_replica_halts_the_chain),
-		T(test_chains_form_again_when_all_restarted_and_all_logs_end_alike),
-		T(test_a_chain_nobody_has_seen_ends_at_zero_and_forms_again),
-		T(test_logs_that_end_differently_keep_the_chain_down_with_the_reason),
-		T(test_one_restarted_member_keeps_the_chain_down_until_all_have),
 		T(test_state_survives_encoding_and_wrong_states_are_named),
 		T(test_the_first_state_has_the_bytes_it_always_had),
 	};

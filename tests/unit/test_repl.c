@@ -62,7 +62,8 @@ static struct repl_event succ(enum repl_event_type type, uint64_t seq)
 
 enum place { HEAD, MIDDLE, TAIL, SOLE };
 
-static void install(enum place at, uint64_t known, uint64_t durable)
+/* Up to the point where a member that is not the head has said nothing yet (R7). */
+static void install_only(enum place at, uint64_t known, uint64_t durable)
 {
 	struct repl_config cfg = {.epoch = EPOCH,
 				  .is_head = at == HEAD || at == SOLE,
@@ -76,6 +77,18 @@ static void install(enum place at, uint64_t known, uint64_t durable)
 	repl_init(&r, known, durable);
 	repl_install(&r, &cfg, &todo);
 	print(&todo);
+}
+
+/* And its predecessor, whose log ends where ours does, has said HELLO. */
+static void install(enum place at, uint64_t known, uint64_t durable)
+{
+	char installed[sizeof(trace)];
+
+	install_only(at, known, durable);
+	memcpy(installed, trace, sizeof(trace));
+	if (at == MIDDLE || at == TAIL)
+		assert_int_equal(feed(pred(REPL_EV_HELLO, durable, 0)), 0);
+	memcpy(trace, installed, sizeof(trace));
 }
 
 /* A link to the successor over which everything was said. */
@@ -265,6 +278,37 @@ static void test_repl_refuses_a_predecessor_that_lost_ops(void **s)
 	assert_int_equal(feed(succ(REPL_EV_HELLO_ACK, 9)), -EPROTO);
 }
 
+/* R7: what an older epoch left here beyond the predecessor's log is undone before anything else. */
+static void test_repl_cuts_its_log_back_to_its_predecessors(void **s)
+{
+	(void)s;
+	install_only(MIDDLE, 3, 8);
+	expect(local(REPL_EV_LINK_UP, 0), "commit_up 3");
+	expect(local(REPL_EV_HELLO_DUE, 0), ""); /* nothing is said before that */
+	expect(pred(REPL_EV_WRITE, 9, 0), "");
+	expect(pred(REPL_EV_HELLO, 5, 5), "undo 5");
+	expect(pred(REPL_EV_HELLO, 5, 5), "");
+	expect(local(REPL_EV_UNDONE, 5), "");
+	assert_int_equal(r.recv, 5);
+	assert_int_equal(r.durable, 5);
+	expect(pred(REPL_EV_HELLO, 5, 5), "hello_ack 5, commit_up 3, hello 5, token 5");
+	expect(pred(REPL_EV_WRITE, 6, 5), "persist 6");
+	expect(succ(REPL_EV_HELLO_ACK, 4), "rewind 5, token 5, commit_up 3");
+	/* From here on it has what it got in this epoch. */
+	assert_int_equal(feed(pred(REPL_EV_HELLO, 5, 5)), -EPROTO);
+}
+
+static void test_repl_cuts_off_nothing_that_is_committed(void **s)
+{
+	(void)s;
+	install_only(TAIL, 6, 8);
+	assert_int_equal(feed(pred(REPL_EV_HELLO, 5, 5)), -EPROTO);
+	expect(pred(REPL_EV_HELLO, 6, 6), "undo 6");
+	repl_leave(&r);
+	expect(local(REPL_EV_UNDONE, 6), "");
+	assert_int_equal(r.recv, 6);
+}
+
 static void test_repl_window_is_bounded_and_keeps_slots_for_sessions(void **s)
 {
 	(void)s;
@@ -314,6 +358,8 @@ int main(void)
 		cmocka_unit_test(test_repl_serves_nothing_while_it_installs),
 		cmocka_unit_test(test_repl_believes_no_commit_beyond_its_own_token),
 		cmocka_unit_test(test_repl_refuses_a_predecessor_that_lost_ops),
+		cmocka_unit_test(test_repl_cuts_its_log_back_to_its_predecessors),
+		cmocka_unit_test(test_repl_cuts_off_nothing_that_is_committed),
 		cmocka_unit_test(test_repl_window_is_bounded_and_keeps_slots_for_sessions),
 		cmocka_unit_test(test_repl_head_stops_numbering_when_the_chain_below_is_cut),
 	};
