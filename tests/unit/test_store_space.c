@@ -342,6 +342,40 @@ static void test_store_write_same_of_whole_extents_fits_any_index(void **state)
 	rig_free(r);
 }
 
+/* More blocks than the index has entries, in a few blocks of log: each op counts for what it may
+ * put there. */
+static void test_store_write_same_counts_for_all_its_blocks(void **state)
+{
+	struct rig *r = rig_new_sized(17, 160u << 20, SMALL_LOG);
+	struct rig_op *op = NULL;
+	unsigned n = 0;
+
+	(void)state;
+	rig_open(r);
+	rig_chain(r, 1);
+	for (; (uint64_t)n * EXTENT_BLOCKS < 2ull * r->s->index.entries_n; n++) {
+		int res;
+
+		op = rig_op(r, 1, OP_WRITE_SAME, n);
+		op->op.rec.blocks = EXTENT_BLOCKS;
+		r->space_called = false;
+		while ((res = rig_append(r, op)) == -EAGAIN) {
+			rig_wait(r, &r->space_called);
+			r->space_called = false;
+		}
+		assert_int_equal(res, 0);
+		rig_wait(r, &op->is_done);
+		commit_all(r, 1);
+	}
+	assert_true(n > 8);
+	store_check(r->s);
+	rig_crash(r, 500);
+	assert_int_equal(rig_open(r), 0);
+	commit_all(r, 1);
+	rig_expect_part(r, 1, n - 1, 0, 256, op);
+	rig_free(r);
+}
+
 static void test_store_megabyte_ops_fit_a_log_of_eight(void **state)
 {
 	struct rig *r = rig_new_sized(16, 64u << 20, 8u << 20);
@@ -548,6 +582,7 @@ int main(void)
 		RIG_TEST(test_store_nearly_full_log_takes_in_what_goes_out),
 		RIG_TEST(test_store_full_log_has_no_row_of_checkpoints),
 		RIG_TEST(test_store_credit_is_kept_while_pages_are_lent),
+		RIG_TEST(test_store_write_same_counts_for_all_its_blocks),
 		RIG_TEST(test_store_megabyte_ops_fit_a_log_of_eight),
 	};
 
