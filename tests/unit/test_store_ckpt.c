@@ -79,7 +79,12 @@ static enum step step_of(const struct store *s, const struct disk_io *io)
 static void submit(struct env_disk *d, struct disk_io *io)
 {
 	const struct store *s = gate.r->s;
+	uint64_t at = io->offset_bytes;
 
+	/* Y3: the slot says where each record block lies and what it holds. */
+	if (s && ckpt_freezes(s) && io->op == DISK_WRITE && at >= s->super.recs_offset_bytes &&
+	    at < s->super.pages_offset_bytes)
+		fail_msg("a record block is written while a checkpoint is");
 	if (gate.step == STEP_NONE || !s || step_of(s, io) != gate.step) {
 		gate.submit(d, io);
 		return;
