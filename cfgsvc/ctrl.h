@@ -9,8 +9,9 @@
  *
  *   G1  ids (server, chain, volume) are given out once: the counters never go back
  *   G2  a chain's epoch grows by one with every change of its record, and members keep their order
- *   G3  a chain is re-formed only if every member is connected under a new incarnation and all
- *       their logs end at the same seq (V3): then whatever was acknowledged is on each of them
+ *   G3  a chain is re-formed only if every member is connected, one at least under a new
+ *       incarnation, and no log of a new one ends before what any of them knows to be committed
+ *       (V3): then whatever was acknowledged is on each of them
  *   G4  members of a chain are of distinct failure domains (D5), whatever servers call
  *       themselves later
  *   G5  live.servers[i] is about state.map.servers[i]

@@ -8,8 +8,8 @@
  *
  *   V1  a map version is sent only after the transaction that made it is durable
  *   V2  epochs only grow; one configuration per (chain, epoch) for ever (I5)
- *   V3  in this version a chain is re-formed only when every member reports a new incarnation and
- *       all logs end at the same seq; otherwise it stays down and status names the reason
+ *   V3  in this version a chain is re-formed, with the same members in the same order, only when
+ *       all of them are there and one at least is new; otherwise status names the reason
  *
  * Thread: the reactor's. */
 
