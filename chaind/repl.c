@@ -60,8 +60,9 @@ static void on_number(struct repl *r, struct repl_actions *todo)
 
 static void take_token(struct repl *r, uint64_t token)
 {
-	/* A repeat of an older frame tells less than we know: not an error. */
-	if (token > r->token_in)
+	/* R7: it may cover ops that we are about to cut off and get anew. A repeat of an older
+	 * frame tells less than we know: not an error. */
+	if (r->aligned && token > r->token_in)
 		r->token_in = token;
 }
 
@@ -165,11 +166,11 @@ static int on_hello(struct repl *r, const struct repl_event *ev, struct repl_act
 		act(todo, REPL_DO_UNDO, ev->seq);
 		return 0;
 	}
-	take_token(r, ev->token);
 	r->nak = 0;
 	act(todo, REPL_DO_HELLO_ACK, r->recv);
 	act(todo, REPL_DO_COMMIT_UP, r->commit);
 	align(r, todo);
+	take_token(r, ev->token);
 	settle(r, todo);
 	return 0;
 }

@@ -18,9 +18,9 @@
  *   R4  commit only grows, and only up to our token or to what recovery proved
  *   R5  recv - commit <= WINDOW_OPS_MAX     once what we resumed with is committed
  *   R6  synced implies linked; nothing is forwarded or rewound unless synced
- *   R7  nothing is received, and nothing said to the successor, before our log ends within our
- *       predecessor's in this epoch: what is longer is undone, durably. So the head's log, as it
- *was at installation, becomes everyone's, link by link, before the head numbers anything
+ *   R7  nothing is received, no token counts and nothing is said to the successor before our log
+ *       ends within our predecessor's in this epoch: what is longer is undone, durably. So the
+ *       head's log, as it was at installation, becomes everyone's, before the head numbers anything
  *
  * Ownership: the struct is the caller's; it holds no resources. Thread: the caller's. */
 

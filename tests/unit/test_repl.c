@@ -298,6 +298,20 @@ static void test_repl_cuts_its_log_back_to_its_predecessors(void **s)
 	assert_int_equal(feed(pred(REPL_EV_HELLO, 5, 5)), -EPROTO);
 }
 
+/* R7: the predecessor's log grows while ours is cut back, and its token with it. What we hold
+ * beyond the cut is about to go: it is nobody's to acknowledge. */
+static void test_repl_commits_nothing_of_what_it_is_cutting_off(void **s)
+{
+	(void)s;
+	install_only(TAIL, 3, 8);
+	expect(pred(REPL_EV_TOKEN, 0, 8), "");
+	expect(pred(REPL_EV_HELLO, 5, 5), "undo 5");
+	expect(pred(REPL_EV_TOKEN, 0, 10), "");
+	assert_int_equal(r.commit, 3);
+	expect(local(REPL_EV_UNDONE, 5), "");
+	expect(pred(REPL_EV_HELLO, 10, 10), "hello_ack 5, commit_up 3, commit 5, commit_up 5");
+}
+
 static void test_repl_cuts_off_nothing_that_is_committed(void **s)
 {
 	(void)s;
@@ -359,6 +373,7 @@ int main(void)
 		cmocka_unit_test(test_repl_believes_no_commit_beyond_its_own_token),
 		cmocka_unit_test(test_repl_refuses_a_predecessor_that_lost_ops),
 		cmocka_unit_test(test_repl_cuts_its_log_back_to_its_predecessors),
+		cmocka_unit_test(test_repl_commits_nothing_of_what_it_is_cutting_off),
 		cmocka_unit_test(test_repl_cuts_off_nothing_that_is_committed),
 		cmocka_unit_test(test_repl_window_is_bounded_and_keeps_slots_for_sessions),
 		cmocka_unit_test(test_repl_head_stops_numbering_when_the_chain_below_is_cut),
