@@ -6,7 +6,7 @@
  *
  * They read their own words, since their exit statuses mean other things than those of the other
  * commands: 0 and 2 say how the store is, 64 wrong usage, 65 that it cannot be read. @argv[0] is
- *the command. Thread: the one that called main(). */
+ * the command. Thread: the one that called main(). */
 
 #ifndef CHAIND_CMD_INSPECT_H
 #define CHAIND_CMD_INSPECT_H

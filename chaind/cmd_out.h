@@ -9,8 +9,8 @@
  *	                                     why torn
  *
  * Written as it comes, so a list may be longer than memory. Objects inside of objects have names,
- *those of a list have none and are one line for people. Texts are ours or validated: what JSON
- *cannot hold is escaped. One thread. */
+ * those of a list have none and are one line for people. Texts are ours or validated: what JSON
+ * cannot hold is escaped. One thread. */
 
 #ifndef CHAIND_CMD_OUT_H
 #define CHAIND_CMD_OUT_H

@@ -3,15 +3,15 @@
  * listeners and its node, and what it shares with the others.
  *
  *	cmd_run.c: crew_init, a thread for each worker but the first, worker_run(first) on its own
- *thread
  *
  *	open ... all have opened -> start -> ready ... all are ready -> serve -> stop -> end
  *
  *   CR1 between "all are ready" and "stop" the workers share nothing but the process: no lock, no
  *       memory that two of them write. What is shared (struct crew) is touched at start and at the
- *end CR2 "ready on" is printed when every worker is registered, for all of them CR3 who cannot
- *open, or fails later, stops all others in order; the status is then a failure CR4 the first worker
- *runs on the thread that gets the signals, and ends last
+ *       end
+ *   CR2 "ready on" is printed when every worker is registered, for all of them
+ *   CR3 who cannot open, or fails later, stops all others in order; the status is then a failure
+ *   CR4 the first worker runs on the thread that gets the signals, and ends last
  *
  * Thread: a worker's functions are its own thread's; crew_* any worker's. */
 

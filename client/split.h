@@ -9,7 +9,7 @@
  *   P3  READ: the blocks a part touches are at most OP_BLOCKS_MAX
  *   P4  UNMAP, PRESENT, CAW: one part per extent
  *   P5  WRITE_SAME: at most OP_BYTES_MAX, so that it needs no more new pages than a write does:
- *what the members of a chain keep ready for it is as much (W8)
+ *       what the members of a chain keep ready for it is as much (W8)
  *
  * A ragged write is cut into up to three parts and not sent as one byte range, so that its whole
  * blocks keep their CRC from here to the platter and need no read at the head. */

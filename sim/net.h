@@ -2,7 +2,7 @@
 /* net - the virtual network: connections that carry encoded bytes between simulated processes.
  *
  *	env.send --seal--> send queue --serialise, wire time--> in flight --parse, check-->
- *ev->frame
+ *	ev->frame
  *
  * A frame is sealed when sent and turned into bytes when its turn on the wire comes, so a frame
  * changed while queued (F3) fails its CRC as it would on a real machine. The receiver takes the
@@ -12,11 +12,12 @@
  *   T1  bytes of one direction arrive in order, or the connection ends; connections are independent
  *   T2  a reset reaches the two ends at different times; until then bytes sent before it still
  *       arrive, also after a newer connection of the same pair is up, and bytes sent after it
- *vanish T3  nothing of a connection is delivered to an end after its closed(), or after env_close()
+ *       vanish
+ *   T3  nothing of a connection is delivered to an end after its closed(), or after env_close()
  *   T4  a flipped bit is one the TCP checksum missed: only our own CRCs can see it
  *
  * Faults: net_reset (with half-open as an end that learns very late), net_block (one way between
- *two processes: stall), flip_ppm, slow. One thread. */
+ * two processes: stall), flip_ppm, slow. One thread. */
 
 #ifndef SIM_NET_H
 #define SIM_NET_H

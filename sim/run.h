@@ -5,7 +5,7 @@
  *	out completes -> work without faults -> read back all -> deep checks, linearizability
  *
  * Everything is a function of the seed. A CHECK that fails inside the code under test ends the seed
- *as a violation: the caller runs it under run_guarded(). */
+ * as a violation: the caller runs it under run_guarded(). */
 
 #ifndef SIM_RUN_H
 #define SIM_RUN_H

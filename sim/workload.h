@@ -2,7 +2,7 @@
 /* workload - what the simulated clients do to one volume, and the history of what they saw.
  *
  *	actor_client.c --workload_next--> op --client_submit--> ... --done--> workload_done -->
- *history
+ *	history
  *
  * Each block is one register, or (in some runs of blocks, where writes of 512 bytes happen) eight.
  * Every write is stamped, so values are unique; zeros are not, so every unmap of a register opens a

@@ -5,8 +5,9 @@
  *
  * Every rule of docs/DISK.md is looked at: four superblock copies; each block of the checkpoint and
  * each record block it names; no page and no key owned twice; the log from the start of replay,
- *hole or rot; ops without a gap, none twice, none undone that was committed; then the blocks
- *themselves: what a read would return after the next start, wherever it lies, against its checksum.
+ * hole or rot; ops without a gap, none twice, none undone that was committed; then the blocks
+ * themselves: what a read would return after the next start, wherever it lies, against its
+ * checksum.
  *
  *   F1  a store the daemon would open as it is, with every block good, is clean
  *   F2  repairable: the next start or a neighbour mends it, nothing acknowledged is lost

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR Apache-2.0 */
 /* inspect - what lies on a store's disk, read piece by piece, checked, and told; nothing is
- *changed.
+ * changed.
  *
  *	chaind inspect, fsck, tests --read at--> disk or image
  *	   <--one call per superblock copy, checkpoint block, record block, batch--

@@ -24,7 +24,7 @@
  *       not while somebody reads them (pins)
  *   L3  within a chain LSN order is seq order
  *   L4  a block is destaged from the log only when a durable record or checkpoint proves its op
- *committed (chain.known_durable), so pages never hold what recovery would call uncommitted
+ *       committed (chain.known_durable), so pages never hold what recovery would call uncommitted
  *
  *   L5  "stable" in a header covers pages too: no op up to there waits for a page write
  *

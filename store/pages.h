@@ -19,7 +19,7 @@
  *       transfer on it runs (pins)
  *   G5  overwrites in fresh pages draw on a reserve of spare_max pages that new data never takes
  *       (and, by direct.c, on pages nobody was promised): what was promised of pages_room() is
- *there whatever is overwritten meanwhile
+ *       there whatever is overwritten meanwhile
  *
  * Memory is the arena's. One thread. */
 

@@ -2,7 +2,7 @@
 /* recs - the record blocks of the pages (disk_recs): a cache of them, and their way to the disk.
  *
  *	destage, landing --change--> slot --write out--> spare home --checkpoint names it--> in
- *force read --want--> slot <--load-- home in force or last written
+ *	force read --want--> slot <--load-- home in force or last written
  *
  * Owners and present bits live in pages.h; a cached block adds the CRCs. What is written is put
  * together from both.

@@ -7,10 +7,10 @@
 #include "store/internal.h"
 
 /* A committed block that cannot be read here, or whose bytes do not have its checksum, is asked
- *for: the owner of the store (chaind) asks the chain's other members and answers with
- *store_repair(). Reads of the block wait for that answer; without one, or without anybody to ask,
- *they end with -EBADMSG (MEDIUM ERROR). Bytes are never voted on: only those with the expected
- *checksum count.
+ * for: the owner of the store (chaind) asks the chain's other members and answers with
+ * store_repair(). Reads of the block wait for that answer; without one, or without anybody to ask,
+ * they end with -EBADMSG (MEDIUM ERROR). Bytes are never voted on: only those with the expected
+ * checksum count.
  *
  *	found --> told --> answered --> a job writes the page (destage.c) --> resolved
  *

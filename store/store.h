@@ -16,13 +16,15 @@
  *   S3  only committed ops are destaged or trimmed; a block leaves the index only when its page
  *       copy is written, the log is trimmed only to a durable checkpoint (03-storage)
  *   S4  every block returned passed its seeded CRC; one that does not is repaired with a
- *neighbour's copy that passes, or -EBADMSG; never data S5  request tables (X1) are part of the
- *committed-and-pending state and survive recovery exactly S6  after any write or flush error the
- *store is FAILED: every later call fails with -EIO, nothing is retried S7  bytes used <= bytes of
- *the arena given at open; the log, pages and extent table never exceed their regions:
- *store_append() refuses with -ENOSPC before anything changed S8  promises of store_credit() are
- *never more, all together, than the pages there are S9  a store that another daemon has opened
- *since is FAILED as soon as that is seen
+ *       neighbour's copy that passes, or -EBADMSG; never data
+ *   S5  request tables (X1) are part of the committed-and-pending state and survive recovery
+ *       exactly
+ *   S6  after any write or flush error the store is FAILED: every later call fails with -EIO,
+ *       nothing is retried
+ *   S7  bytes used <= bytes of the arena given at open; the log, pages and extent table never
+ *       exceed their regions: store_append() refuses with -ENOSPC before anything changed
+ *   S8  promises of store_credit() are never more, all together, than the pages there are
+ *   S9  a store that another daemon has opened since is FAILED as soon as that is seen
  *
  * Ownership: store_op and store_read are embedded by the caller and belong to the store from the
  * call until done (append: also afterwards, until the op is committed AND durable: .released is

@@ -13,9 +13,10 @@
  *	VOLUME@10.0.0.1/7400;10.0.0.2/7400
  *
  *   C1  What parses is complete: a volume name and at least one address; a port left out is 7400.
- *An address that begins with '/' is the path of a unix socket. C2  At most CONFIG_BYTES_MAX bytes
- *after "chain/": the kernel cuts the string at 256 without a word, and a cut address could be
- *another valid one. C3  What comes out is in libchainblk's form, with ':' and ','.
+ *       An address that begins with '/' is the path of a unix socket.
+ *   C2  At most CONFIG_BYTES_MAX bytes after "chain/": the kernel cuts the string at 256 without a
+ *       word, and a cut address could be another valid one.
+ *   C3  What comes out is in libchainblk's form, with ':' and ','.
  *
  * Pure: no system calls, no memory of its own.
  */

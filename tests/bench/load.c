@@ -12,8 +12,9 @@
  * verify is named on stderr, counted, and makes the exit status 1.
  *
  * With --crashed, for reads after a load was killed: a block may also have the version after the
- *one it is known to have, because its write may have happened and its completion not been seen; and
- *what is not answered within two seconds is counted, not wrong, because its chain may be down.
+ * one it is known to have, because its write may have happened and its completion not been seen;
+ * and
+ * what is not answered within two seconds is counted, not wrong, because its chain may be down.
  *
  * Operations are resubmitted from their completion, on the library's thread, which is what an
  * asynchronous program does. Prints one line of JSON (measure.h). */

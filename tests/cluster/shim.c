@@ -13,7 +13,7 @@
  *	      torn   N sectors are written, then the process is killed
  *	      flip   the data arrive with bit N (modulo their length) turned over
  *	      slow   done as asked, N milliseconds late: the disk is, and nothing else waits for
- *time
+ *	time
  *
  * What is done to an operation is done by sending it elsewhere, to a file that answers as wanted:
  * /proc/self/mem at 0 for EIO, /dev/null for a result without a transfer, a memory file for changed

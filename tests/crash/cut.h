@@ -10,7 +10,7 @@
  *	oneN, butN      the Nth open write alone; all but that
  *	tornN           a random part of each: nothing, all of it, its front, its end, half of its
  *	                sectors, half of its blocks, all but one block that is torn, all but one
- *sector
+ *	sector
  *
  *   C1  where open writes overlap, the one that began later wins if both are picked; either may
  *       be there alone

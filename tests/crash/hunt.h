@@ -4,7 +4,7 @@
  *	record --cut, pick--> image --recover--> store == model?
  *	                        |
  *	                        +-- some: recover, write, destage, checkpoint, close, open again,
- *all recorded, and that record is cut as well (level 1)
+ *	all recorded, and that record is cut as well (level 1)
  *
  *   T1  a state is one distinct image, recovered and compared. An image met again counts once; what
  *       its recovery found is held against the model of the later cut too

@@ -6,7 +6,8 @@
  *	initiator URL verify OFFSET LENGTH SEED
  *
  * Byte counts, multiples of the sector size. Every 8 bytes hold a mix of the seed and their place,
- *so that data from another place or another run never look right. Exit 0 only when all was as said.
+ * so that data from another place or another run never look right. Exit 0 only when all was as
+ * said.
  */
 #include <errno.h>
 #include <inttypes.h>

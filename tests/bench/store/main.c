@@ -10,11 +10,11 @@
  *	store_load --file F --op open
  *
  * V keeps what every block has to be from run to run (table.h). After writes, without --leave, and
- *by "settle" the store is given the time to move what is in its log to its place; then it is
- *closed. Prints one line of JSON (measure.h); device_bytes is what the store wrote until the last
- *acknowledgement, settled_device_bytes until it had settled. The exit status is 1 when a block was
- *not what was written, or when the kernel saw this process write something else than the store
- *says. */
+ * by "settle" the store is given the time to move what is in its log to its place; then it is
+ * closed. Prints one line of JSON (measure.h); device_bytes is what the store wrote until the last
+ * acknowledgement, settled_device_bytes until it had settled. The exit status is 1 when a block was
+ * not what was written, or when the kernel saw this process write something else than the store
+ * says. */
 
 #include <getopt.h>
 #include <stdio.h>
