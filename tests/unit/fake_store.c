@@ -321,7 +321,16 @@ void store_undo(struct store *s, uint32_t chain, uint64_t to, void (*done)(void 
 {
 	CHECK(chain == 1);
 	CHECK(to < s->appended);
-	s->appended = to;
+	CHECK(to >= s->committed);
+	CHECK(s->durable == s->appended);
+	for (; s->appended > to; s->appended--) {
+		struct store_op *op = s->ops[s->appended];
+
+		s->ops[s->appended] = NULL;
+		if (op)
+			op->released(op);
+	}
+	s->durable = to;
 	s->noted = done;
 	s->noted_arg = arg;
 	later();

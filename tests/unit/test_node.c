@@ -367,6 +367,39 @@ static void test_node_notes_an_epoch_before_it_acts_and_refuses_an_older_one(voi
 	lab_end();
 }
 
+static void hello_in(uint64_t epoch, uint64_t seq)
+{
+	struct frame *f = lab_frame(PRED, WIRE_HELLO, 0);
+
+	f->hdr.chain = 1;
+	f->hdr.epoch = epoch;
+	f->hdr.seq = seq;
+	f->hdr.to = (struct id128){{2}}; /* us */
+	lab_say(PRED, f);
+}
+
+/* R7 on a member that kept running: what is on its way to the log comes there before it is cut off. */
+static void test_node_cuts_its_log_back_when_all_of_it_is_durable(void **s)
+{
+	(void)s;
+	lab_start(&TAIL);
+	fake_store.hold_durable = true;
+	for (unsigned i = 1; i <= 3; i++)
+		lab_forward(i, 0, i, 0xaa);
+	lab_map(2, LAB_EPOCH + 1, VOLUME_NORMAL);
+	lab_forget();
+	hello_in(LAB_EPOCH + 1, 1);
+	assert_int_equal(fake_store_appended(), 3);
+	lab_hear(PRED, "");
+	fake_store_durable(3);
+	assert_int_equal(fake_store_appended(), 1);
+	lab_forget();
+	hello_in(LAB_EPOCH + 1, 1);
+	lab_hear(PRED, "HELLO_ACK 1; COMMITS 0");
+	assert_int_equal(fake_store_committed(), 0);
+	lab_end();
+}
+
 static uint8_t registers_as_successor_of(bool *ret_asks)
 {
 	struct frame *f = lab_take(CFG);
@@ -465,6 +498,7 @@ int main(void)
 		cmocka_unit_test(test_node_serves_on_while_cfgsvc_is_away_and_comes_back_to_it),
 		cmocka_unit_test(test_node_reads_nothing_more_from_a_clients_old_connection),
 		cmocka_unit_test(test_node_notes_an_epoch_before_it_acts_and_refuses_an_older_one),
+		cmocka_unit_test(test_node_cuts_its_log_back_when_all_of_it_is_durable),
 		cmocka_unit_test(test_node_registers_as_any_start_cfgsvc_may_know),
 		cmocka_unit_test(test_node_writes_nothing_while_another_daemon_has_its_store),
 		cmocka_unit_test(test_node_stop_tells_no_credit_and_waits_for_what_is_in_flight),
