@@ -378,7 +378,7 @@ static void hello_in(uint64_t epoch, uint64_t seq)
 	lab_say(PRED, f);
 }
 
-/* R7 on a member that kept running: what is on its way to the log comes there before it is cut off. */
+/* R7 on a member that kept running: what is on its way to the log comes there before it is cut. */
 static void test_node_cuts_its_log_back_when_all_of_it_is_durable(void **s)
 {
 	(void)s;
